@@ -1,0 +1,122 @@
+"""Talking to a person: sentences and progress on standard error, nothing on standard output.
+
+On a terminal progress is a bar; elsewhere (a file, CI) it is a plain line every few seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+Item = TypeVar("Item")
+_PLAIN_INTERVAL = 5.0  # seconds between plain progress lines
+
+
+@dataclass
+class _Settings:
+    quiet: bool = False
+
+
+_settings = _Settings()
+
+
+def set_quiet(quiet: bool) -> None:
+    """Switch sentences and progress off or on, for the whole process."""
+    _settings.quiet = quiet
+
+
+def say(sentence: str) -> None:
+    """Print one sentence on standard error, unless quiet."""
+    if not _settings.quiet:
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+Advance = Callable[..., None]
+
+
+@contextmanager
+def progress(label: str, total: int, *, unit: str = "examples") -> Iterator[Advance]:
+    """Show how far a piece of work is and how long it will still take.
+
+    Yields ``advance(count=1, note="")``. Nothing is shown for work that ends within two seconds off a terminal.
+    """
+    if _settings.quiet or total <= 0:
+        yield lambda count=1, note="": None
+    elif sys.stderr.isatty():
+        yield from _bar(label, total, unit)
+    else:
+        yield from _lines(label, total, unit)
+
+
+def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TextColumn("{task.fields[rate]} {task.fields[note]}"),
+        rich_progress.TimeRemainingColumn(),
+    )
+    start = time.monotonic()
+    done = 0
+    with rich_progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, rate="", note="")
+
+        def advance(count: int = 1, note: str = "") -> None:
+            nonlocal done
+            done += count
+            rate = done / max(time.monotonic() - start, 1e-9)
+            bar.update(task, advance=count, rate=f"{rate:.0f} {unit}/s", note=note)
+
+        yield advance
+    elapsed = time.monotonic() - start
+    say(f"{label}: {done} {unit} in {duration(elapsed)}")
+
+
+def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
+    start = last = time.monotonic()
+    done = 0
+    shown = False
+
+    def advance(count: int = 1, note: str = "") -> None:
+        nonlocal done, last, shown
+        done += count
+        now = time.monotonic()
+        if now - last < _PLAIN_INTERVAL or done >= total:
+            return
+        last, shown = now, True
+        left = (now - start) / done * (total - done) if done else 0.0
+        rate = done / (now - start)
+        extra = f", {note}" if note else ""
+        say(f"{label}: {done}/{total} {unit}, {rate:.0f}/s, {duration(left)} left{extra}")
+
+    yield advance
+    elapsed = time.monotonic() - start
+    if shown or elapsed > 2:
+        say(f"{label}: {done} {unit} in {duration(elapsed)}")
+
+
+def track(items: Iterable[Item], label: str, total: int, *, unit: str = "examples") -> Iterator[Item]:
+    """Iterate over ``items`` with progress."""
+    with progress(label, total, unit=unit) as advance:
+        for item in items:
+            yield item
+            advance()

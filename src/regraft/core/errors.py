@@ -1,0 +1,103 @@
+"""Every error that regraft raises on purpose.
+
+::
+
+    RegraftError
+    ├── UsageError              the call itself is wrong (exit status 2 on the command line)
+    │   └── MissingPackageError an optional package is needed; the message holds the line that installs it
+    ├── DataError               the target's data cannot be used as they are
+    │   └── UnreadableError     more examples than allowed could not be read
+    ├── SealedError             test labels were asked for outside evidence
+    ├── SourceError             a source cannot be found, read or built
+    │   ├── OfflineError        it would have to be fetched and there is no network
+    │   └── UnsafeFileError     reading the file could run code, so it is refused
+    ├── LinkError               source and target do not fit together as required
+    ├── PlanError               a plan says something that cannot be done
+    ├── TrainingError           training had to stop
+    │   └── NonFiniteLossError  a loss was not finite; nothing was stepped
+    ├── BundleError             a folder is not a finished run, or is damaged
+    │   └── ResumeError         a run cannot go on from where it stopped
+    └── BudgetError             the work does not fit in the budget it was given
+
+A message says what was asked, what was found and what to do next.
+"""
+
+
+class RegraftError(Exception):
+    """Root of every error that regraft raises on purpose."""
+
+
+class UsageError(RegraftError):
+    """The call itself is wrong."""
+
+
+class MissingPackageError(UsageError):
+    """An optional package is needed.
+
+    Parameters
+    ----------
+    package
+        The name that was imported.
+    purpose
+        What it is needed for, as in "reading timm models".
+    install
+        What to hand to ``pip install``, as in ``regraft[timm]``.
+    """
+
+    def __init__(self, package: str, purpose: str, install: str):
+        super().__init__(
+            f"{purpose} needs the package '{package}', which is not installed. "
+            f"Run: pip install '{install}'"
+        )
+
+
+class DataError(RegraftError):
+    """The target's data cannot be used as they are."""
+
+
+class UnreadableError(DataError):
+    """More examples than allowed could not be read."""
+
+
+class SealedError(RegraftError):
+    """Test labels were asked for outside evidence."""
+
+
+class SourceError(RegraftError):
+    """A source cannot be found, read or built."""
+
+
+class OfflineError(SourceError):
+    """A source would have to be fetched and there is no network."""
+
+
+class UnsafeFileError(SourceError):
+    """Reading the file could run code, so it is refused."""
+
+
+class LinkError(RegraftError):
+    """Source and target do not fit together as required."""
+
+
+class PlanError(RegraftError):
+    """A plan says something that cannot be done."""
+
+
+class TrainingError(RegraftError):
+    """Training had to stop."""
+
+
+class NonFiniteLossError(TrainingError):
+    """A loss was not finite; the optimiser step was not taken."""
+
+
+class BundleError(RegraftError):
+    """A folder is not a finished run, or is damaged."""
+
+
+class ResumeError(BundleError):
+    """A run cannot go on from where it stopped."""
+
+
+class BudgetError(RegraftError):
+    """The work does not fit in the budget it was given."""

@@ -1,0 +1,48 @@
+"""Randomness as a function, not a state.
+
+Every random choice is drawn from a generator keyed by what the choice is for: ``(seed, purpose, step,
+example)``. Nothing about it has to be stored, so resuming, workers and caching cannot disturb it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+def random_key(seed: int, purpose: str, *parts: int | str) -> int:
+    """A 63-bit integer that depends on every argument and on nothing else."""
+    text = "|".join([str(int(seed)), purpose, *(str(part) for part in parts)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+def numpy_generator(seed: int, purpose: str, *parts: int | str) -> np.random.Generator:
+    """A numpy generator for one purpose."""
+    return np.random.Generator(np.random.PCG64(random_key(seed, purpose, *parts)))
+
+
+def torch_generator(seed: int, purpose: str, *parts: int | str) -> torch.Generator:
+    """A torch CPU generator for one purpose."""
+    import torch
+
+    return torch.Generator().manual_seed(random_key(seed, purpose, *parts))
+
+
+@contextmanager
+def torch_randomness(seed: int, purpose: str, *parts: int | str) -> Iterator[None]:
+    """Make torch's global randomness (dropout, initialisation) a function of the key inside the block.
+
+    The global state outside is left as it was.
+    """
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(random_key(seed, purpose, *parts))
+        yield

@@ -1,0 +1,94 @@
+"""Task: head, loss, decoding and metrics of one named output. Knows nothing of modality."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from regraft.core.task_spec import TaskSpec
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit.
+
+    Attributes
+    ----------
+    name
+        As printed: ``accuracy``, ``macro F1``.
+    higher_is_better
+        False for errors.
+    percent
+        Whether it is a share, printed in percent and compared in points.
+    """
+
+    name: str
+    higher_is_better: bool = True
+    percent: bool = True
+
+    def compute(self, scores: np.ndarray, labels: np.ndarray) -> float:
+        """The figure for decoded scores and labels, both without missing rows; NaN where undefined."""
+        raise NotImplementedError
+
+
+class Task(abc.ABC):
+    """One named output of the target model.
+
+    N examples, K outputs of the head. ``labels`` are encoded as :class:`TaskSpec` says. The first metric is
+    the one that decides.
+    """
+
+    def __init__(self, spec: TaskSpec):
+        self.spec = spec
+
+    @property
+    def reads(self) -> str:
+        """Which of the source's outputs the head reads."""
+        return "pooled"
+
+    @property
+    @abc.abstractmethod
+    def outputs(self) -> int:
+        """K: how many numbers the head gives for an example."""
+
+    @property
+    @abc.abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that fit this kind of task; the first decides."""
+
+    @abc.abstractmethod
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of each example, ``Float[Tensor, "batch"]``; 0 where the label is missing."""
+
+    @abc.abstractmethod
+    def regressand(self, labels: np.ndarray) -> np.ndarray:
+        """What a least-squares head is fitted to, ``float64 (N, K)``, of labels without missing rows."""
+
+    @abc.abstractmethod
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities ``(N, K)``, or values ``(N,)`` for regression."""
+
+    @abc.abstractmethod
+    def decode(self, scores: np.ndarray) -> list[dict[str, Any]]:
+        """Per example the fields of the prediction's JSON: task and label, labels or value."""
+
+    @abc.abstractmethod
+    def present(self, labels: np.ndarray) -> np.ndarray:
+        """``bool (N,)``: where a label is there."""
+
+    def head(self, width: int) -> nn.Module:
+        """A zero-initialised linear head: weight ``(K, width)``, bias ``(K,)``."""
+        layer = nn.Linear(width, self.outputs)
+        if not layer.weight.is_meta:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        return layer
+
+    def per_example(self, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """How good each prediction is, ``float64 (N,)``, higher is better; its mean is the deciding metric
+        where that is a mean over examples (accuracy), and a stand-in elsewhere (minus the squared error)."""
+        raise NotImplementedError

@@ -1,0 +1,69 @@
+"""regraft: transfer learning that says what carries over and proves whether it helped.
+
+Public names are imported when they are first used, so that ``import regraft`` is quick and loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_ERRORS = "regraft.core.errors"
+
+_HOMES = {
+    "BudgetError": _ERRORS,
+    "BundleError": _ERRORS,
+    "DataError": _ERRORS,
+    "LinkError": _ERRORS,
+    "MissingPackageError": _ERRORS,
+    "NonFiniteLossError": _ERRORS,
+    "OfflineError": _ERRORS,
+    "PlanError": _ERRORS,
+    "RegraftError": _ERRORS,
+    "ResumeError": _ERRORS,
+    "SealedError": _ERRORS,
+    "SourceError": _ERRORS,
+    "TrainingError": _ERRORS,
+    "UnreadableError": _ERRORS,
+    "UnsafeFileError": _ERRORS,
+    "UsageError": _ERRORS,
+}
+"""Where each public name lives. A name added here also goes to the imports below; a test compares the two."""
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:  # the same names for type checkers, which cannot read the table
+    from regraft.core.errors import (
+        BudgetError as BudgetError,
+        BundleError as BundleError,
+        DataError as DataError,
+        LinkError as LinkError,
+        MissingPackageError as MissingPackageError,
+        NonFiniteLossError as NonFiniteLossError,
+        OfflineError as OfflineError,
+        PlanError as PlanError,
+        RegraftError as RegraftError,
+        ResumeError as ResumeError,
+        SealedError as SealedError,
+        SourceError as SourceError,
+        TrainingError as TrainingError,
+        UnreadableError as UnreadableError,
+        UnsafeFileError as UnsafeFileError,
+        UsageError as UsageError,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home and keep it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'regraft' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return __all__

@@ -1,0 +1,39 @@
+"""The Plan: what is done, stage by stage, as data."""
+
+from regraft.plans.files import plan_from_yaml, plan_hash, plan_to_yaml, read_plan, write_plan
+from regraft.plans.schema import (
+    AverageStage,
+    DrawSpec,
+    GroupSpec,
+    ModelSpec,
+    OptimiserSpec,
+    Plan,
+    RateSchedule,
+    SolveStage,
+    StopSpec,
+    StreamSpec,
+    TermSpec,
+    TrainStage,
+)
+from regraft.plans.settings import change_plan
+
+__all__ = [
+    "AverageStage",
+    "DrawSpec",
+    "GroupSpec",
+    "ModelSpec",
+    "OptimiserSpec",
+    "Plan",
+    "RateSchedule",
+    "SolveStage",
+    "StopSpec",
+    "StreamSpec",
+    "TermSpec",
+    "TrainStage",
+    "change_plan",
+    "plan_from_yaml",
+    "plan_hash",
+    "plan_to_yaml",
+    "read_plan",
+    "write_plan",
+]

@@ -1,0 +1,268 @@
+"""The Plan's schema: everything that can be asked of the engine, as data.
+
+A strategy writes a Plan; the engine executes it and knows no strategy's name. What a term, a solver or a
+combine rule computes is named here and defined in ``regraft.terms``; the engine refuses names that it has no
+definition for, before anything is run.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+PLAN_VERSION = 1
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+Options = dict[str, Any]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(_Part):
+    """One named model (student, teacher, frozen source, moving average) and its link."""
+
+    source: Name
+    """Name of the source, as in ``packaged:efficientnet-lite0``."""
+    options: Options = {}
+    """What the source is opened with, as in ``size: 96``."""
+    initialise: Literal["linked", "fresh"] = "linked"
+    """Weights from the link, or every layer from scratch."""
+    require: Fraction = 1.0
+    """Least share of the shared parameters that the link has to cover."""
+    map: tuple[str, ...] = ()
+    """Renamings, ``REGEX=>TO``, that help the link."""
+    waive: tuple[str, ...] = ()
+    """Patterns of rows that are excused from being covered."""
+    average_of: Name | None = None
+    """The model that this one is the moving average of."""
+    decay: Fraction | None = None
+    """Decay of the moving average per step."""
+
+
+class StreamSpec(_Part):
+    """One named stream of examples: what is read, in which views, how many at a time."""
+
+    reads: Literal["target", "source", "unlabelled", "rollouts"] = "target"
+    part: Literal["train", "validation", "all"] = "train"
+    data: str | None = None
+    """Where the examples lie, if they are not the run's own target."""
+    labelled: bool = True
+    batch: PositiveInt = 32
+    views: Annotated[int, Field(ge=0)] = 0
+    """Random views of each example: 0 reads it as it is."""
+
+
+class Schedule(_Part):
+    """A weight that changes over a stage, from ``start`` to ``end`` between two fractions of its steps."""
+
+    schedule: Literal["linear", "cosine", "sigmoid"]
+    start: float
+    end: float
+    begin: Fraction = 0.0
+    finish: Fraction = 1.0
+
+
+class Learned(_Part):
+    """A weight that is learned, by the named rule, from a start value."""
+
+    learned: Name
+    start: float = 1.0
+    options: Options = {}
+
+
+class TermSpec(_Part):
+    """One term of the objective: what it computes x weight x the streams and models that it reads."""
+
+    computes: Name
+    weight: float | Schedule | Learned = 1.0
+    streams: tuple[Name, ...] = ()
+    models: tuple[Name, ...] = ()
+    outputs: tuple[Name, ...] = ()
+    """Names of the outputs it looks at; all where empty."""
+    reads: tuple[Name, ...] = ()
+    """Artefacts of earlier stages."""
+    options: Options = {}
+
+
+class EditSpec(_Part):
+    """A change of a model's architecture before a stage: low-rank adapters, a new stem."""
+
+    edit: Name
+    model: Name
+    match: tuple[str, ...] = ("*",)
+    options: Options = {}
+
+
+class GroupSpec(_Part):
+    """Parameters that share a rate: patterns over block names or parameter names, first match wins."""
+
+    match: tuple[str, ...]
+    rate: Annotated[float, Field(ge=0.0)]
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class OptimiserSpec(_Part):
+    """Which optimiser, with which options."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    momentum: Fraction = 0.9
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    clip: PositiveFloat | None = 1.0
+    """Largest norm of the whole gradient; None does not clip."""
+    accumulate: PositiveInt = 1
+
+
+class RateSchedule(_Part):
+    """How every group's rate moves over the stage: warm-up, then the named shape down to ``floor`` x rate."""
+
+    name: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: Fraction = 0.1
+    floor: Fraction = 0.0
+
+
+class CombineSpec(_Part):
+    """How the terms' gradients become one step."""
+
+    rule: Name = "sum"
+    options: Options = {}
+
+
+class StopSpec(_Part):
+    """When a stage ends: whichever comes first. The weights with the best validation loss are kept."""
+
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    seconds: PositiveFloat | None = None
+    patience: PositiveInt | None = None
+    """Epochs without a better validation loss."""
+    keep: Literal["best", "last"] = "best"
+
+    @model_validator(mode="after")
+    def _ends(self) -> StopSpec:
+        if self.epochs is None and self.steps is None and self.seconds is None:
+            raise ValueError("a train stage has to end: give epochs, steps or seconds")
+        return self
+
+
+class _Stage(_Part):
+    name: Name
+    reads: tuple[Name, ...] = ()
+    """Artefacts of earlier stages."""
+    produces: tuple[Name, ...] = ()
+    """Artefacts that this stage leaves for later ones."""
+
+
+class SolveStage(_Stage):
+    """A closed form or a convex problem: ridge, logistic regression, alignment, clustering, temperature."""
+
+    kind: Literal["solve"] = "solve"
+    solver: Name
+    model: Name = "student"
+    streams: tuple[Name, ...] = ("target",)
+    outputs: tuple[Name, ...] = ()
+    """Names of the outputs whose heads it fits; all where empty."""
+    refit: bool = False
+    """Fit once more on train and validation together after the choice was made on train alone."""
+    options: Options = {}
+
+
+class TrainStage(_Stage):
+    """Gradient steps."""
+
+    kind: Literal["train"] = "train"
+    terms: tuple[TermSpec, ...]
+    model: Name = "student"
+    """The model whose layers ``trainable`` and ``frozen_prefix`` name."""
+    edits: tuple[EditSpec, ...] = ()
+    trainable: tuple[str, ...] = ("*",)
+    """Patterns over block names (``head`` is the heads) or parameter names."""
+    frozen_prefix: str | None = None
+    """Last block of the prefix that is frozen and computed once; None computes every block in each step."""
+    groups: tuple[GroupSpec, ...]
+    optimiser: OptimiserSpec = OptimiserSpec()
+    schedule: RateSchedule = RateSchedule()
+    combine: CombineSpec = CombineSpec()
+    stop: StopSpec
+
+
+class AverageStage(_Stage):
+    """Weights from weights: a soup, or an interpolation between what earlier stages left."""
+
+    kind: Literal["average"] = "average"
+    model: Name = "student"
+    of: tuple[Name, ...]
+    """Names of stages whose final weights are averaged; ``initial`` is the linked model."""
+    rule: Name = "mean"
+    options: Options = {}
+
+
+Stage = Annotated[SolveStage | TrainStage | AverageStage, Field(discriminator="kind")]
+
+
+class DrawSpec(_Part):
+    """Which labelled examples of the target's pool are used for training and validation together."""
+
+    validation: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    train_size: PositiveInt | None = None
+    per_class: PositiveInt | None = None
+
+
+class Plan(_Part):
+    """What is done, stage by stage: data, not code. Print it, edit it, share it."""
+
+    version: Literal[1] = PLAN_VERSION
+    strategy: str = ""
+    """Who wrote it; for people, never for the engine."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    draw: DrawSpec = DrawSpec()
+    models: dict[Name, ModelSpec]
+    streams: dict[Name, StreamSpec]
+    stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Plan:
+        problems = _dangling(self)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _dangling(plan: Plan) -> list[str]:
+    """What a plan refers to and does not have."""
+    problems: list[str] = []
+    known_artefacts: set[str] = set()
+    known_stages = {"initial"}
+
+    def check(what: str, names: tuple[str, ...], known: set[str], place: str) -> None:
+        for name in names:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                problems.append(f"{place} names the {what} {name!r}; there is: {there}")
+
+    models, streams = set(plan.models), set(plan.streams)
+    for name, model in plan.models.items():
+        if model.average_of is not None:
+            check("model", (model.average_of,), models - {name}, f"model {name!r}")
+    for stage in plan.stages:
+        place = f"stage {stage.name!r}"
+        if stage.name in known_stages:
+            problems.append(f"{place} has a name that is taken")
+        check("model", (stage.model,), models, place)
+        check("artefact", stage.reads, known_artefacts, place)
+        if isinstance(stage, SolveStage):
+            check("stream", stage.streams, streams, place)
+        elif isinstance(stage, AverageStage):
+            check("stage", stage.of, known_stages, place)
+        else:
+            for term in stage.terms:
+                check("stream", term.streams, streams, f"term {term.computes!r} of {place}")
+                check("model", term.models, models, f"term {term.computes!r} of {place}")
+                check("artefact", term.reads, known_artefacts, f"term {term.computes!r} of {place}")
+            check("model", tuple(edit.model for edit in stage.edits), models, place)
+        known_artefacts.update(stage.produces)
+        known_stages.add(stage.name)
+    return problems

@@ -1,0 +1,84 @@
+"""Changing a plan from the command line: ``--set KEY=VALUE``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from regraft.core.errors import PlanError
+from regraft.plans.files import plan_from_data
+from regraft.plans.schema import Plan
+
+
+def change_plan(plan: Plan, settings: list[str]) -> Plan:
+    """The plan with ``KEY=VALUE`` settings applied, in order.
+
+    A key is a path, ``stages.train.stop.epochs=5`` (stages by name or number), and the value is YAML. A key
+    that starts inside a stage (``stop.epochs=5``) changes every stage that has it.
+    """
+    data = plan.model_dump(mode="json")
+    for setting in settings:
+        key, separator, text = setting.partition("=")
+        if not separator or not key:
+            raise PlanError(f"--set wants KEY=VALUE, as in stop.epochs=5; got {setting!r}")
+        if not _apply(data, key.strip().split("."), _value(text, setting)):
+            raise PlanError(f"--set {key}: the plan has no such key. `regraft plan DATA` prints what it has.")
+    return plan_from_data(data, origin="the plan with its --set values")
+
+
+def _value(text: str, setting: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PlanError(f"--set {setting}: the value is no YAML") from error
+    # YAML 1.1 reads 1e-3 as a word; people mean the number.
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _apply(data: dict[str, Any], path: list[str], value: Any) -> bool:
+    if path[0] in data:
+        return _set(data, path, value)
+    found = [_set(stage, path, value) for stage in data["stages"]]
+    return any(found)
+
+
+def _set(node: Any, path: list[str], value: Any) -> bool:
+    """Set a value where the whole path exists (options may gain a key); says whether it did."""
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(node, list):
+            index = _index(node, part)
+            if index is None:
+                return False
+            if last:
+                node[index] = value
+                return True
+            node = node[index]
+        elif isinstance(node, dict):
+            open_ended = depth > 0 and path[depth - 1] == "options"
+            if part not in node and not open_ended:
+                return False
+            if last:
+                node[part] = [value] if isinstance(node.get(part), list) and _single(value) else value
+                return True
+            node = node[part]
+        else:
+            return False
+    return False
+
+
+def _single(value: Any) -> bool:
+    return not isinstance(value, list)
+
+
+def _index(items: list[Any], part: str) -> int | None:
+    if part.isdigit():
+        return int(part) if int(part) < len(items) else None
+    names = [item.get("name", item.get("computes")) if isinstance(item, dict) else None for item in items]
+    return names.index(part) if part in names else None

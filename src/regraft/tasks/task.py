@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from regraft.core.task_spec import TaskSpec
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(abc.ABC):
     """A figure of merit.
 
     Attributes
@@ -30,16 +31,25 @@ class Metric:
     higher_is_better: bool = True
     percent: bool = True
 
+    @abc.abstractmethod
     def compute(self, scores: np.ndarray, labels: np.ndarray) -> float:
         """The figure for decoded scores and labels, both without missing rows; NaN where undefined."""
-        raise NotImplementedError
+
+    def resampled(self, scores: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """The figure of R resamples at once, ``float64 (R,)``; NaN where undefined.
+
+        ``counts`` is ``int (R, N)``: how often each resample holds each example. Metrics that can do better
+        than one resample after the other override this.
+        """
+        rows = (np.repeat(np.arange(len(labels)), row) for row in counts)
+        return np.array([self.compute(scores[row], labels[row]) for row in rows], dtype=np.float64)
 
 
 class Task(abc.ABC):
     """One named output of the target model.
 
     N examples, K outputs of the head. ``labels`` are encoded as :class:`TaskSpec` says. The first metric is
-    the one that decides.
+    the one that decides. A task is a value: :meth:`fitted` returns another one, nothing changes in place.
     """
 
     def __init__(self, spec: TaskSpec):
@@ -70,7 +80,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def scores(self, logits: np.ndarray) -> np.ndarray:
-        """Probabilities ``(N, K)``, or values ``(N,)`` for regression."""
+        """Probabilities ``float64 (N, K)``, or values ``(N,)`` for regression."""
 
     @abc.abstractmethod
     def decode(self, scores: np.ndarray) -> list[dict[str, Any]]:
@@ -80,15 +90,30 @@ class Task(abc.ABC):
     def present(self, labels: np.ndarray) -> np.ndarray:
         """``bool (N,)``: where a label is there."""
 
-    def head(self, width: int) -> nn.Module:
-        """A zero-initialised linear head: weight ``(K, width)``, bias ``(K,)``."""
-        layer = nn.Linear(width, self.outputs)
-        if not layer.weight.is_meta:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        return layer
-
+    @abc.abstractmethod
     def per_example(self, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """How good each prediction is, ``float64 (N,)``, higher is better; its mean is the deciding metric
-        where that is a mean over examples (accuracy), and a stand-in elsewhere (minus the squared error)."""
-        raise NotImplementedError
+        where that is a mean over examples (accuracy), and a stand-in elsewhere (minus the squared error).
+        """
+
+    def fitted(self, labels: np.ndarray) -> Task:
+        """The task with what it has to know of the training labels (the units of a regression)."""
+        return self
+
+    def head(self, width: int) -> nn.Linear:
+        """A zero-initialised linear head: weight ``(K, width)``, bias ``(K,)``."""
+        return zero_initialised(nn.Linear(width, self.outputs))
+
+    def fill_head(self, head: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+        """Write a solution into a head, so that it gives ``features @ weight.T + bias``."""
+        with torch.no_grad():
+            head.weight.copy_(weight)
+            head.bias.copy_(bias)
+
+
+def zero_initialised(layer: nn.Linear) -> nn.Linear:
+    """The layer with its weight and bias set to zero, unless it lies on the meta device."""
+    if not layer.weight.is_meta:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return layer

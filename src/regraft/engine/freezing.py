@@ -1,0 +1,83 @@
+"""Freezing that is real: weights and buffers stay as they are, to the bit, and so does the mode.
+
+A frozen layer goes to ``eval()`` too: batch-norm statistics would move and dropout would stay on without any
+gradient. Modes are set anew after every validation, because whoever calls ``eval()`` once and ``train()``
+never trains the rest of the run in the wrong mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from regraft.core.errors import PlanError, TrainingError
+from regraft.core.hashing import hash_tensors
+from regraft.engine.patterns import HEAD, block_of, selected
+from regraft.linking import Grafted
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """What is trained and what is not, for one model in one stage."""
+
+    trainable: frozenset[str]
+    """Names of trained parameters."""
+    moving: frozenset[str]
+    """Names of blocks that hold at least one of them: their buffers and modes follow training."""
+    cut: int
+    """Number of blocks in the frozen prefix that is computed once."""
+
+    def set_gradients(self, model: Grafted) -> None:
+        """Only trained parameters get gradients."""
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in self.trainable)
+
+    def set_modes(self, model: Grafted) -> None:
+        """Training mode for moving blocks, ``eval()`` for all the rest."""
+        model.eval()
+        for name, module in model.trunk.network.named_modules():
+            if name and _owner(model, name) in self.moving:
+                module.training = True
+        if HEAD in self.moving:
+            model.heads.train()
+
+    def frozen_tensors(self, model: Grafted) -> dict[str, Tensor]:
+        """Parameters that are not trained, and buffers of blocks that do not move."""
+        parameters = {n: p for n, p in model.named_parameters() if n not in self.trainable}
+        buffers = {n: b for n, b in model.named_buffers() if block_of(model, n) not in self.moving}
+        return {**parameters, **buffers}
+
+    def fingerprint(self, model: Grafted) -> str:
+        """Hash of everything that has to stay as it is."""
+        return hash_tensors(self.frozen_tensors(model))
+
+    def check(self, model: Grafted, before: str) -> None:
+        """Raise :class:`TrainingError` if a frozen weight or buffer moved."""
+        if self.fingerprint(model) != before:
+            raise TrainingError(
+                "a frozen weight or buffer changed during training. This is a fault in regraft or in the "
+                "network's own code (a buffer written in eval mode); the stage's result is not kept."
+            )
+
+
+def _owner(model: Grafted, module: str) -> str | None:
+    """The block that a submodule lies in; None for a container that spans several."""
+    try:
+        return model.trunk.block_of(module)
+    except PlanError:
+        return None
+
+
+def decide_freeze(model: Grafted, trainable: tuple[str, ...], frozen_prefix: str | None) -> Freeze:
+    """Read a train stage's patterns. Raises :class:`PlanError` where prefix and patterns contradict."""
+    names = frozenset(selected(model, trainable, purpose="trainable"))
+    moving = frozenset(block_of(model, name) for name in names)
+    cut = 0 if frozen_prefix is None else model.trunk.cut_after(frozen_prefix)
+    contradiction = moving.intersection(model.trunk.block_names[:cut])
+    if contradiction:
+        raise PlanError(
+            f"the frozen prefix ends with {frozen_prefix!r} but holds layers that are to be trained: "
+            f"{', '.join(sorted(contradiction))}. Move frozen_prefix in front of them, or train less."
+        )
+    return Freeze(names, moving, cut)

@@ -1,0 +1,89 @@
+"""Parameter groups, rates over time, and the optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+
+from regraft.core.errors import PlanError
+from regraft.engine.freezing import Freeze
+from regraft.engine.patterns import matches
+from regraft.linking import Grafted
+from regraft.plans import GroupSpec, OptimiserSpec, RateSchedule
+
+
+def make_optimiser(
+    model: Grafted, freeze: Freeze, groups: Sequence[GroupSpec], spec: OptimiserSpec
+) -> Optimizer:
+    """An optimiser over the trained parameters; each belongs to the first group that matches it.
+
+    Biases and normalisation weights (one dimension) get no weight decay. Raises :class:`PlanError` for a
+    trained parameter that no group matches and for a group that matches none.
+    """
+    members: list[list[str]] = [[] for _ in groups]
+    homeless = []
+    for name, _ in model.named_parameters():
+        if name not in freeze.trainable:
+            continue
+        home = next((i for i, group in enumerate(groups) if matches(model, name, group.match)), None)
+        (homeless if home is None else members[home]).append(name)
+    if homeless:
+        raise PlanError(f"trained parameters that belong to no group: {', '.join(homeless)}. Add a group for them.")
+    parameters = dict(model.named_parameters())
+    settings = []
+    for group, names in zip(groups, members, strict=True):
+        if not names:
+            raise PlanError(f"the group {', '.join(group.match)} matches no trained parameter")
+        for decay, dims in ((group.weight_decay, (2, 99)), (0.0, (0, 1))):
+            chosen = [parameters[n] for n in names if dims[0] <= parameters[n].ndim <= dims[1]]
+            if chosen:
+                settings.append({"params": chosen, "lr": group.rate, "peak": group.rate, "weight_decay": decay})
+    if spec.name == "adamw":
+        return AdamW(settings, betas=spec.betas, foreach=False)
+    return SGD(settings, momentum=spec.momentum, foreach=False)
+
+
+def rate_factor(schedule: RateSchedule, step: int, steps: int) -> float:
+    """The share of the peak rate at a step of a stage of ``steps`` steps: warm-up, then down to the floor."""
+    warm = round(schedule.warmup * steps)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    if schedule.name == "constant":
+        return 1.0
+    done = (step - warm) / max(steps - warm, 1)
+    shape = 1 - done if schedule.name == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return schedule.floor + (1 - schedule.floor) * shape
+
+
+def set_rates(optimiser: Optimizer, factor: float) -> None:
+    """Set every group's rate to its peak times ``factor``."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def optimiser_tensors(optimiser: Optimizer) -> dict[str, torch.Tensor]:
+    """The optimiser's state as named tensors, by position of the parameter."""
+    tensors = {}
+    for index, parameter in enumerate(_ordered(optimiser)):
+        for key, value in optimiser.state.get(parameter, {}).items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{key}"] = value
+    return tensors
+
+
+def restore_optimiser(optimiser: Optimizer, tensors: dict[str, torch.Tensor]) -> None:
+    """Put back what :func:`optimiser_tensors` gave."""
+    ordered = _ordered(optimiser)
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        parameter = ordered[int(index)]
+        # AdamW counts its steps on the CPU whatever the device.
+        moved = value if value.ndim == 0 else value.to(parameter.device)
+        optimiser.state[parameter][key] = moved.clone()
+
+
+def _ordered(optimiser: Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]

@@ -1,0 +1,65 @@
+"""How a plan is run on this machine: nothing here changes what the plan says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from regraft.core.errors import UsageError
+from regraft.inference.backends import BACKENDS
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Device, threads and backend; all three are recorded in ``run.json`` because bits depend on them.
+
+    Attributes
+    ----------
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    threads
+        CPU threads; None leaves PyTorch's own choice.
+    backend
+        What runs frozen layers: ``auto``, ``eager`` or ``openvino``.
+    checkpoint_seconds
+        Longest time between two checkpoints of a train stage; 0 writes one after every step.
+    """
+
+    device: str = "auto"
+    threads: int | None = None
+    backend: str = "auto"
+    checkpoint_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise UsageError(f"there is no device {self.device!r}; there are: {', '.join(DEVICES)}")
+        if self.backend not in BACKENDS:
+            raise UsageError(f"there is no backend {self.backend!r}; there are: {', '.join(BACKENDS)}")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads wants a whole number from 1; got {self.threads}")
+
+    def apply(self) -> torch.device:
+        """Set the number of threads and return the device."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        return find_device(self.device)
+
+
+def find_device(wanted: str) -> torch.device:
+    """The device that was asked for, or the best one there is; through accelerate, so that its own environment
+    variables and launchers are honoured."""
+    if wanted == "cpu":
+        return torch.device("cpu")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted in available and not available[wanted]:
+        raise UsageError(f"--device {wanted}: PyTorch sees no such device here. Use --device cpu, or auto.")
+    if wanted in available:
+        return torch.device(wanted)
+    if not any(available.values()):
+        return torch.device("cpu")  # spares the second that importing accelerate takes
+    from accelerate import PartialState
+
+    return torch.device(PartialState().device)

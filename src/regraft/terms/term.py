@@ -1,0 +1,68 @@
+"""Term: one part of the objective of a train stage."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from regraft.tasks import Task
+
+Outputs = Mapping[str, Tensor]
+"""By output name, ``Float[Tensor, "examples K"]``."""
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a term may read in one step.
+
+    Attributes
+    ----------
+    outputs
+        ``outputs(model, stream)``: what a named model gives for the stream's batch, computed once per step.
+    labels
+        By stream, then by output: the batch's labels, encoded as TaskSpec says.
+    tasks
+        By output.
+    """
+
+    outputs: Callable[[str, str], Outputs]
+    labels: Mapping[str, Mapping[str, Tensor]]
+    tasks: Mapping[str, Task]
+
+
+@dataclass(frozen=True)
+class TermValue:
+    """A term's value, a scalar, and what each example of its first stream added to it, for finding culprits."""
+
+    total: Tensor
+    per_example: Tensor
+
+
+class Term(abc.ABC):
+    """Computes one number per step from models, streams and labels; the plan gives it its weight.
+
+    Parameters
+    ----------
+    models, streams, outputs
+        Names, as the plan's term says; empty outputs means all.
+    options
+        What the plan says beyond that.
+    """
+
+    def __init__(
+        self,
+        *,
+        models: tuple[str, ...],
+        streams: tuple[str, ...],
+        outputs: tuple[str, ...],
+        options: Mapping[str, Any],
+    ):
+        self.models, self.streams, self.outputs, self.options = models, streams, outputs, options
+
+    @abc.abstractmethod
+    def __call__(self, context: StepContext) -> TermValue:
+        """The value for one step."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from regraft.core.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
 
 
 @dataclass(frozen=True)
@@ -23,15 +28,48 @@ class BuilderSpec:
         """As plain JSON."""
         return {"name": self.name, "options": self.options}
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> BuilderSpec:
+        """From plain JSON."""
+        return cls(name=data["name"], options=dict(data["options"]))
+
 
 @dataclass(frozen=True)
 class Weights:
-    """Where weights lie and what they are: files on this machine, their sha256, size in bytes and licence."""
+    """Where weights lie and what they are: files on this machine, their sha256, size in bytes and licence.
+
+    No file is named for weights that live in memory, in a module that the user handed over.
+    """
 
     files: tuple[Path, ...]
     sha256: str
     size: int
     licence: str
+
+
+@dataclass(frozen=True)
+class NativeHead:
+    """A head that comes with the source.
+
+    Attributes
+    ----------
+    weight, bias
+        Keys in the source's state dict; ``bias`` is empty where there is none.
+    classes
+        What the rows stand for, in order; empty where unknown.
+    output
+        The named output of a finished run; empty for a network's one native head.
+    """
+
+    weight: str
+    bias: str = ""
+    classes: tuple[str, ...] = ()
+    output: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys in the source's state dict."""
+        return (self.weight, self.bias) if self.bias else (self.weight,)
 
 
 @dataclass(frozen=True)
@@ -49,15 +87,15 @@ class Source:
     preprocessing
         What an example has to go through before the network reads it.
     outputs
-        What the network can give: ``pooled``, ``tokens``, ``map``.
-    classes
-        Names of the native head's classes in order; empty where unknown.
-    head
-        Keys of the native head's weight and bias in the state dict; empty where it has none.
+        What the network can give: ``pooled``, ``tokens``, ``map``; see ``Trunk.output``.
+    heads
+        The heads that come with it.
     parameters
         Number of parameters of the trunk.
     cite
         The paper or page to cite.
+    handed
+        A network of the user's own, in memory only: it is never written to a file.
     """
 
     name: str
@@ -65,7 +103,33 @@ class Source:
     weights: Weights | None
     preprocessing: Preprocessing
     outputs: tuple[str, ...] = ("pooled",)
-    classes: tuple[str, ...] = ()
-    head: tuple[str, ...] = ()
+    heads: tuple[NativeHead, ...] = ()
     parameters: int = 0
     cite: str = ""
+    handed: nn.Module | Callable[[], nn.Module] | str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def modality(self) -> str:
+        """What the network reads: ``image`` or ``text``."""
+        return self.preprocessing.modality
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the first native head's classes in order; empty where unknown."""
+        return self.heads[0].classes if self.heads else ()
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Keys of the first native head in the state dict; empty where it has none."""
+        return self.heads[0].keys if self.heads else ()
+
+    def summary(self) -> dict[str, Any]:
+        """As plain JSON for ``run.json``."""
+        return {
+            "name": self.name,
+            "modality": self.modality,
+            "parameters": self.parameters,
+            "licence": self.weights.licence if self.weights else "",
+            "cite": self.cite,
+            "sha256": self.weights.sha256 if self.weights else "",
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -38,13 +38,33 @@ class Trunk(nn.Module):
 
     ``network`` keeps the source's own module, so parameter names are the source's own. Running the blocks one
     after the other *is* the forward pass; a cut is therefore exact.
+
+    Parameters
+    ----------
+    network
+        The source's own module, its head taken off.
+    blocks
+        The chain.
+    width
+        Number of pooled features.
+    passing
+        Outputs that the chain passes on its way to the pooled one: the name (``map``, ``tokens``) and the block
+        after which the activation is that output.
     """
 
-    def __init__(self, network: nn.Module, blocks: Sequence[Block], width: int):
+    def __init__(
+        self, network: nn.Module, blocks: Sequence[Block], width: int, *, passing: Mapping[str, str] | None = None
+    ):
         super().__init__()
         self.network = network
         self.blocks = tuple(blocks)
         self.width = width
+        self.passing = dict(passing or {})
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the network can give: ``pooled`` and what the chain passes on its way there."""
+        return ("pooled", *self.passing)
 
     @property
     def block_names(self) -> tuple[str, ...]:
@@ -66,6 +86,17 @@ class Trunk(nn.Module):
         """Pooled features from the activation after the first ``cut`` blocks."""
         for block in self.blocks[cut:]:
             activation = block.run(self.network, activation, inputs)
+        assert activation is not None
+        return activation
+
+    def output(self, inputs: Batch, name: str) -> Tensor:
+        """One of :attr:`outputs`: ``pooled`` ``(pieces, width)``, ``map`` ``(pieces, channels, height, width)`` or
+        ``tokens`` ``(pieces, length, width)``."""
+        if name == "pooled":
+            return self(inputs)  # type: ignore[no-any-return]
+        if name not in self.passing:
+            raise PlanError(f"the source gives {', '.join(self.outputs)}, not {name!r}")
+        activation = self.prefix(inputs, cut=self.cut_after(self.passing[name]))
         assert activation is not None
         return activation
 

@@ -1,0 +1,120 @@
+"""From a name to a Source, from a Source to its trunk and its weights. Adapters are imported when used."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regraft.core.errors import SourceError, UsageError
+from regraft.sources.source import Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from regraft.sources.trunk import Trunk
+
+_HOME = "regraft.sources."
+
+ADAPTERS = {
+    "packaged": "packaged",
+    "small": "small",
+}
+"""Prefix of a name -> the module whose ``find(rest, **options)`` knows those names."""
+
+BUILDERS = {
+    "efficientnet-lite": "efficientnet_lite",
+}
+"""Name of a builder -> the module whose ``build(**options)`` gives the trunk without weights."""
+
+
+def find(name: str | Source, **options: Any) -> Source:
+    """The source of this name: ``packaged:efficientnet-lite0``, ``timm:resnet18``, ``bundle:runs/leaves``.
+
+    ``options`` belong to the adapter, as in ``size=96`` for images. Raises ``SourceError`` (unknown, unreadable,
+    offline), ``UsageError`` (an option that the adapter does not have) or ``MissingPackageError``.
+    """
+    if isinstance(name, Source):
+        return name
+    prefix, colon, rest = name.partition(":")
+    if not colon or prefix not in ADAPTERS:
+        name = _guess(name)
+        prefix, _, rest = name.partition(":")
+    adapter = _load(ADAPTERS[prefix])
+    _check_options(name, adapter.find, options)
+    return complete(adapter.find(rest, **options))
+
+
+def complete(source: Source) -> Source:
+    """The source with what only its network tells: the outputs that it can give and its number of parameters."""
+    import torch
+
+    with torch.device("meta"):
+        trunk = build_trunk(source)
+    count = sum(parameter.numel() for parameter in trunk.parameters())
+    return replace(source, outputs=trunk.outputs, parameters=count)
+
+
+def build_trunk(source: Source) -> Trunk:
+    """The source's network as a Trunk, without its weights; call it under ``torch.device("meta")`` for the skeleton."""
+    trunk: Trunk
+    if source.builder.name == "user":
+        trunk = _load("module").build(source)
+        return trunk
+    if source.builder.name not in BUILDERS:
+        known = ", ".join(sorted(BUILDERS))
+        raise SourceError(f"{source.name}: there is no builder {source.builder.name!r}; there are {known}")
+    trunk = _load(BUILDERS[source.builder.name]).build(**source.builder.options)
+    return trunk
+
+
+def read_weights(source: Source) -> dict[str, Tensor]:
+    """The source's tensors, mapped from disk where the file allows it, named as in the checkpoint."""
+    if source.weights is None:
+        raise SourceError(f"{source.name} was never pretrained: it has no weights")
+    if source.builder.name in BUILDERS:
+        reader = getattr(_load(BUILDERS[source.builder.name]), "read", None)
+        if reader is not None:
+            tensors: dict[str, Tensor] = reader(source)
+            return tensors
+    if not source.weights.files:
+        return _load("module").read(source)  # type: ignore[no-any-return]
+    from regraft.sources.checkpoint import read_files
+
+    return read_files(source.weights.files)
+
+
+def _load(module: str) -> Any:
+    return importlib.import_module(_HOME + module)
+
+
+def _guess(name: str) -> str:
+    """A path without a prefix is a bundle or a file; anything else is an error that suggests near names."""
+    path = Path(name)
+    if path.is_dir():
+        return f"bundle:{name}"
+    if path.is_file():
+        return f"file:{name}"
+    raise SourceError(unknown(name))
+
+
+def unknown(name: str) -> str:
+    """The sentence for a name that nobody knows, with the nearest names."""
+    from regraft.sources.catalogue import names
+
+    near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    kinds = ", ".join(f"{prefix}:.." for prefix in ADAPTERS)
+    return f"there is no source {name!r}. {hint}A name starts with one of {kinds}; `regraft sources` lists them."
+
+
+def _check_options(name: str, function: Callable[..., Source], options: dict[str, Any]) -> None:
+    known = [option for option in inspect.signature(function).parameters if option != "rest"]
+    strange = sorted(set(options) - set(known))
+    if strange:
+        allowed = ", ".join(known) or "none"
+        raise UsageError(f"{name} has no option {', '.join(strange)}; its options are: {allowed}")

@@ -37,7 +37,7 @@ class Freeze:
         """Training mode for moving blocks, ``eval()`` for all the rest."""
         model.eval()
         for name, module in model.trunk.network.named_modules():
-            if name and _owner(model, name) in self.moving:
+            if _owner(model, name) in self.moving:
                 module.training = True
         if HEAD in self.moving:
             model.heads.train()

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from regraft.core.console import progress
-from regraft.core.hashing import hash_tensors
+from regraft.core.hashing import hash_bytes, hash_tensors
 from regraft.core.inputs import Batch, Inputs
 from regraft.inference.backends import Backend, choose_backend, versions_of
 from regraft.inference.batching import FixedBatch, fixed_batches, pieces_of
 from regraft.inference.cache import Shelf
+from regraft.linking import pool_pieces
 from regraft.sources import Trunk
 
 BATCH = 32
@@ -44,7 +45,8 @@ class Embedder:
         """Pooled features ``Float[Tensor, "examples width"]``: each example's pieces, averaged by weight."""
         pieces, positions = pieces_of(self.inputs, examples)
         values = self.activations(examples)
-        return pool_pieces(values, positions, np.asarray(self.inputs.weights)[pieces], len(examples))
+        weights = torch.from_numpy(np.asarray(self.inputs.weights)[pieces])
+        return pool_pieces(values, torch.from_numpy(positions), weights, len(examples))
 
     def compute(self, examples: np.ndarray) -> None:
         """Run the prefix on whatever is not kept yet, with progress."""
@@ -103,7 +105,7 @@ def embedder(
     )
     facts: dict[str, object] = {
         "weights": hash_tensors(_owned(trunk, cut)),
-        "network": type(trunk.network).__qualname__,
+        "network": hash_bytes(repr(trunk.network).encode()),
         "blocks": list(trunk.block_names[:cut]),
         "batch": BATCH,
         "backend": versions_of(chosen.name),
@@ -126,12 +128,3 @@ def _one_batch_per_shape(inputs: Inputs) -> list[Batch]:
     first = [int(np.flatnonzero(buckets == bucket)[0]) for bucket in np.unique(buckets)]
     return [inputs.batch(np.repeat(np.int64(piece), BATCH)) for piece in first]
 
-
-def pool_pieces(values: Tensor, positions: np.ndarray, weights: np.ndarray, examples: int) -> Tensor:
-    """Weighted mean of each example's pieces: ``Float[Tensor, "pieces width"]`` to ``"examples width"``."""
-    if len(positions) == examples:
-        return values  # one piece each: the mean is the piece itself, to the bit
-    index = torch.from_numpy(positions).to(values.device)
-    share = torch.from_numpy(weights).to(values)
-    pooled = values.new_zeros((examples, values.shape[1]))
-    return pooled.index_add(0, index, values * share[:, None])

@@ -1,0 +1,94 @@
+"""Executing a plan, stage by stage, from the start or from a checkpoint."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from regraft.core.errors import PlanError, ResumeError
+from regraft.engine.checkpoint import Checkpoint, Tensors
+from regraft.engine.objective import make_terms
+from regraft.engine.solve_stage import run_solve_stage
+from regraft.engine.train_stage import TrainStageRun
+from regraft.engine.workspace import Workspace
+from regraft.plans import Plan, SolveStage, TrainStage, plan_hash
+from regraft.terms.solvers import find_solver
+
+_MODEL = "model."
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise :class:`PlanError` for anything in a plan that has no definition, before anything is run."""
+    for stage in plan.stages:
+        if isinstance(stage, SolveStage):
+            find_solver(stage.solver)
+        elif isinstance(stage, TrainStage):
+            make_terms(stage)
+        else:
+            raise PlanError(f"stage {stage.name!r} is of kind {stage.kind!r}; solve and train stages can be run")
+
+
+def execute(work: Workspace) -> None:
+    """Run all stages of ``work.plan``; the models in ``work`` are changed in place.
+
+    With ``work.checkpoints``, goes on from the newest checkpoint and writes new ones. The result is the same to
+    the bit, however often it was stopped, on one backend, number of threads and batch size.
+    """
+    check_plan(work.plan)
+    checkpoint = work.checkpoints.newest() if work.checkpoints else None
+    first = _restore(work, checkpoint) if checkpoint else 0
+    if checkpoint is None:
+        work.history.rewind(0)
+    for index in range(first, len(work.plan.stages)):
+        inside = checkpoint if checkpoint and checkpoint.state["inside"] and index == first else None
+        _run_stage(index, work, inside)
+        _save(work, {"stage": index + 1, "inside": False}, {})
+
+
+def _run_stage(index: int, work: Workspace, checkpoint: Checkpoint | None) -> None:
+    stage = work.plan.stages[index]
+    if isinstance(stage, SolveStage):
+        run_solve_stage(stage, work)
+        return
+    assert isinstance(stage, TrainStage)
+
+    def save(facts: dict[str, Any], tensors: dict[str, Tensors]) -> None:
+        _save(work, {"stage": index, "inside": True, **facts}, tensors)
+
+    start = time.monotonic()
+    run = TrainStageRun(stage, work, save if work.checkpoints else None)
+    if checkpoint:
+        run.restore(checkpoint)
+    run.run()
+    work.spend(stage.name, time.monotonic() - start)
+
+
+def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -> None:
+    if work.checkpoints is None:
+        return
+    work.history.sync()
+    models = {f"{_MODEL}{name}": dict(model.state_dict()) for name, model in work.models.items()}
+    state = {
+        **facts,
+        "plan": plan_hash(work.plan),
+        "data": work.target.fingerprint,
+        "history": len(work.history.lines),
+        "trained": sorted(work.trained),
+        "seconds": work.seconds,
+    }
+    work.checkpoints.write(state, {**models, **tensors})
+
+
+def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
+    """Put models and records back; returns the stage to go on with."""
+    state = checkpoint.state
+    if state["plan"] != plan_hash(work.plan):
+        raise ResumeError("the plan has changed since the checkpoint was written. Put it back, or fit into a new folder.")
+    if state["data"] != work.target.fingerprint:
+        raise ResumeError("the data have changed since the checkpoint was written. Put them back, or fit into a new folder.")
+    for name, model in work.models.items():
+        model.load_state_dict(checkpoint.tensors[_MODEL + name])
+    work.history.rewind(state["history"])
+    work.trained.update(state["trained"])
+    work.seconds.update(state["seconds"])
+    return int(state["stage"])

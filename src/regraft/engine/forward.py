@@ -1,0 +1,63 @@
+"""Running a model whose prefix may be frozen and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regraft.core.inputs import Batch, Inputs, View
+from regraft.inference import Embedder, pieces_of
+from regraft.linking import Grafted, pool_pieces
+
+
+class LazyBatch(Mapping[str, Tensor]):
+    """A batch that is read only if a block asks for it: behind a cut most networks never do."""
+
+    def __init__(self, read: Callable[[], Batch]):
+        self._read = read
+        self._batch: Batch | None = None
+
+    def _whole(self) -> Batch:
+        if self._batch is None:
+            self._batch = self._read()
+        return self._batch
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._whole()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole())
+
+    def __len__(self) -> int:
+        return len(self._whole())
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A model, its inputs and, for a frozen prefix, the embedder that keeps its activations."""
+
+    model: Grafted
+    inputs: Inputs
+    device: torch.device
+    frozen: Embedder | None = None
+
+    def __call__(self, examples: np.ndarray, *, view: View | None = None) -> dict[str, Tensor]:
+        """Every head's output, ``Float[Tensor, "examples K"]`` by output name."""
+        pieces, positions = pieces_of(self.inputs, examples)
+
+        def read() -> Batch:
+            batch = self.inputs.batch(pieces, view=view)
+            return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+        cut, activation = 0, None
+        if self.frozen is not None:
+            cut = self.frozen.cut
+            activation = self.frozen.activations(examples).to(self.device)
+        features = self.model.trunk.suffix(activation, LazyBatch(read), cut=cut)
+        owners = torch.from_numpy(positions).to(self.device)
+        weights = torch.from_numpy(np.asarray(self.inputs.weights)[pieces]).to(self.device)
+        return self.model.head_outputs(pool_pieces(features, owners, weights, len(examples)))

@@ -1,0 +1,46 @@
+"""History: one line per logged step, in memory and, for a run with a folder, in ``history.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from regraft.core.files import write_text
+
+
+class History:
+    """Lines in the order in which they were logged.
+
+    Parameters
+    ----------
+    path
+        Where they are appended; None keeps them in memory only.
+    """
+
+    def __init__(self, path: Path | None = None):
+        self.path = path
+        self.lines: list[dict[str, Any]] = []
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Log one line."""
+        self.lines.append(line)
+        if self.path is not None:
+            with open(self.path, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+
+    def rewind(self, count: int) -> None:
+        """Forget all lines but the first ``count``: those that were logged after the checkpoint come again."""
+        if self.path is None:
+            self.lines = self.lines[:count]
+            return
+        written = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        self.lines = [json.loads(line) for line in written[:count]]
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
+
+    def sync(self) -> None:
+        """Make sure that what was logged is on disk, so that a checkpoint never counts a line that is lost."""
+        if self.path is not None and self.path.exists():
+            with open(self.path, "rb") as stream:
+                os.fsync(stream.fileno())

@@ -1,0 +1,46 @@
+"""A solve stage: closed forms and convex problems on frozen features."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from regraft.engine.workspace import Workspace
+from regraft.linking import head_key
+from regraft.plans import SolveStage
+from regraft.terms.solvers import find_solver
+
+
+def run_solve_stage(stage: SolveStage, work: Workspace) -> None:
+    """Fit the heads of the stage's outputs and write them into the model.
+
+    The choice along the grid is made on the training examples alone; with ``refit`` the chosen one is fitted
+    once more on train and validation together.
+    """
+    train = work.draw.train
+    used = np.sort(np.concatenate([train, work.draw.validation])) if stage.refit else train
+    features = work.features(stage.model, used).numpy()
+    start = time.monotonic()
+    for output in stage.outputs or tuple(work.tasks):
+        _solve_output(stage, work, output, used, features)
+    work.spend(stage.name, time.monotonic() - start)
+
+
+def _solve_output(
+    stage: SolveStage, work: Workspace, output: str, used: np.ndarray, features: np.ndarray
+) -> None:
+    solver, task = find_solver(stage.solver), work.tasks[output]
+    labels = work.target.labels(used)[output]
+    inside = np.isin(used, work.draw.train)
+    solution = solver(features[inside], labels[inside], task, **stage.options)
+    work.history.add(
+        {"stage": stage.name, "kind": "solve", "solver": stage.solver, "output": output, **solution.history}
+    )
+    if stage.refit:
+        solution = solver(features, labels, task, **{**stage.options, "grid": [solution.history["chosen"]]})
+    key = head_key(output)
+    head = work.models[stage.model].heads[key]
+    task.fill_head(head, torch.from_numpy(solution.weight), torch.from_numpy(solution.bias))
+    work.trained.update(f"heads.{key}.{name}" for name, _ in head.named_parameters())

@@ -1,0 +1,63 @@
+"""Streams: which examples are read at which step, as a function of (seed, stream, step)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from regraft.core.errors import PlanError
+from regraft.core.randomness import numpy_generator
+from regraft.engine.workspace import Workspace
+from regraft.plans import StreamSpec
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A shuffled, endless sequence of batches over fixed examples.
+
+    Attributes
+    ----------
+    examples
+        Ascending indices into the target's examples.
+    views
+        0 reads examples as they are; otherwise each step reads a random view.
+    """
+
+    name: str
+    examples: np.ndarray
+    batch: int
+    views: int
+    seed: int
+
+    @property
+    def batches(self) -> int:
+        """Batches per epoch. A last batch of one example joins the one before: batch norm cannot use it."""
+        whole, rest = divmod(len(self.examples), self.batch)
+        return max(whole + (rest > 1), 1)
+
+    def at(self, step: int) -> np.ndarray:
+        """The examples of a step, counted over all epochs."""
+        epoch, position = divmod(step, self.batches)
+        order = _order(self.seed, self.name, epoch, len(self.examples))
+        last = position == self.batches - 1
+        stop = None if last else (position + 1) * self.batch
+        return self.examples[order[position * self.batch : stop]]
+
+
+@lru_cache(maxsize=16)
+def _order(seed: int, name: str, epoch: int, count: int) -> np.ndarray:
+    return numpy_generator(seed, "order", name, epoch).permutation(count)
+
+
+def open_stream(name: str, spec: StreamSpec, work: Workspace) -> Stream:
+    """The stream that a plan describes. Raises :class:`PlanError` for what cannot be read here."""
+    if spec.reads != "target" or spec.data is not None:
+        raise PlanError(f"the stream {name!r} reads {spec.data or spec.reads!r}; only the run's own target can be read")
+    parts = {"train": work.draw.train, "validation": work.draw.validation}
+    parts["all"] = np.sort(np.concatenate([work.draw.train, work.draw.validation]))
+    examples = parts[spec.part]
+    if len(examples) == 0:
+        raise PlanError(f"the stream {name!r} is empty: the target has no {spec.part} examples")
+    return Stream(name, examples, spec.batch, spec.views, work.draw.seed)

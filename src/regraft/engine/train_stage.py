@@ -1,0 +1,228 @@
+"""A train stage: gradient steps, resumable to the bit from any checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from regraft.core.console import Advance, progress
+from regraft.core.errors import NonFiniteLossError
+from regraft.core.randomness import torch_randomness
+from regraft.engine.checkpoint import Checkpoint, Tensors
+from regraft.engine.forward import Forward
+from regraft.engine.freezing import Freeze, decide_freeze
+from regraft.engine.interrupt import Interrupt, graceful_interrupt
+from regraft.engine.objective import Objective, make_terms
+from regraft.engine.optimiser import (
+    make_optimiser,
+    optimiser_tensors,
+    rate_factor,
+    restore_optimiser,
+    set_rates,
+)
+from regraft.engine.streams import Stream, open_stream
+from regraft.engine.validation import Validation, validate
+from regraft.engine.workspace import Workspace
+from regraft.plans import TrainStage
+
+Save = Callable[[dict[str, Any], dict[str, Tensors]], None]
+"""Writes a checkpoint of the whole run, given the stage's own facts and tensors."""
+
+
+@dataclass
+class _Standing:
+    """Where a stage stands: what a checkpoint needs beside weights and optimiser."""
+
+    step: int = 0
+    epoch_loss: float = 0.0
+    best_loss: float | None = None
+    bad_epochs: int = 0
+    seconds: float = 0.0
+    best: Tensors = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "best"}
+
+
+class TrainStageRun:
+    """One train stage while it runs.
+
+    Parameters
+    ----------
+    stage, work
+        What to do, and on what.
+    save
+        Called with the stage's facts and tensors when a checkpoint is due; None for trials.
+    """
+
+    def __init__(self, stage: TrainStage, work: Workspace, save: Save | None):
+        self.stage, self.work, self.save = stage, work, save
+        self.model = work.models[stage.model]
+        self.freeze: Freeze = decide_freeze(self.model, stage.trainable, stage.frozen_prefix)
+        self.freeze.set_gradients(self.model)
+        self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
+        terms = make_terms(stage)
+        streams = self._open_streams()
+        self.forward = self._forward(streams)
+        self.objective = Objective(terms, streams, self.forward, work, stage.name)
+        self.leading = next(iter(streams.values()))
+        self.standing = _Standing()
+        self._saved_at = time.monotonic()
+
+    def _open_streams(self) -> dict[str, Stream]:
+        names = dict.fromkeys(name for term in self.stage.terms for name in term.streams)
+        return {name: open_stream(name, self.work.plan.streams[name], self.work) for name in names}
+
+    def _forward(self, streams: dict[str, Stream]) -> Forward:
+        """The forward pass, its frozen prefix computed now for every example that will be read."""
+        work, cut = self.work, self.freeze.cut
+        if cut == 0:
+            return Forward(self.model, work.inputs, work.device)
+        start = time.monotonic()
+        frozen = work.embedder(self.stage.model, cut)
+        every = [stream.examples for stream in streams.values()]
+        frozen.compute(np.unique(np.concatenate([*every, work.draw.validation])))
+        work.spend("features", time.monotonic() - start)
+        return Forward(self.model, work.inputs, work.device, frozen)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps in one pass over the leading stream."""
+        return -(-self.leading.batches // self.stage.optimiser.accumulate)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps of the whole stage; None where only time ends it."""
+        stop = self.stage.stop
+        limits = [stop.steps] if stop.steps else []
+        if stop.epochs:
+            limits.append(stop.epochs * self.steps_per_epoch)
+        return min(limits) if limits else None
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint of this stage; the model's weights are already in place."""
+        self.standing = _Standing(**checkpoint.state["standing"], best=checkpoint.tensors.get("best", {}))
+        restore_optimiser(self.optimiser, checkpoint.tensors["optimiser"])
+
+    def run(self) -> None:
+        """Take all steps, keep the weights the plan asks for, and make sure that nothing frozen moved."""
+        before = self.freeze.fingerprint(self.model)
+        start = time.monotonic() - self.standing.seconds
+        total = self.total_steps or self.standing.step + 1
+        label = f"Training stage {self.stage.name!r}"
+        with graceful_interrupt() as interrupt, progress(label, total, unit="steps") as advance:
+            advance(self.standing.step)
+            self.freeze.set_modes(self.model)
+            while not self._finished():
+                loss = self._step()
+                self.standing.seconds = time.monotonic() - start
+                self._after_step(loss, advance)
+                self._checkpoint(interrupt)
+        if self.stage.stop.keep == "best" and self.standing.best:
+            self.model.load_state_dict(self.standing.best, strict=False)
+        self.model.eval()
+        self.freeze.check(self.model, before)
+        self.work.trained.update(self.freeze.trainable)
+
+    def _finished(self) -> bool:
+        stop, standing = self.stage.stop, self.standing
+        total = self.total_steps
+        out_of_patience = stop.patience is not None and standing.bad_epochs >= stop.patience
+        out_of_time = stop.seconds is not None and standing.seconds >= stop.seconds
+        return out_of_patience or out_of_time or (total is not None and standing.step >= total)
+
+    def _done_share(self) -> float:
+        """Share of the stage that is done: of its steps, or of its time where that is all that ends it."""
+        if self.total_steps is not None:
+            return self.standing.step / self.total_steps
+        return min(self.standing.seconds / (self.stage.stop.seconds or 1.0), 1.0)
+
+    def _factor(self) -> float:
+        if self.total_steps is not None:
+            return rate_factor(self.stage.schedule, self.standing.step, self.total_steps)
+        return rate_factor(self.stage.schedule, round(self._done_share() * 1000), 1000)
+
+    def _step(self) -> float:
+        """One optimiser step over ``accumulate`` batches; returns its loss."""
+        step, accumulate = self.standing.step, self.stage.optimiser.accumulate
+        set_rates(self.optimiser, self._factor())
+        self.optimiser.zero_grad(set_to_none=True)
+        total = 0.0
+        for part in range(accumulate):
+            number = step * accumulate + part
+            with torch_randomness(self.work.draw.seed, "step", number):
+                loss = self.objective(number, self._done_share()) / accumulate
+                loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        self._clip()
+        self.optimiser.step()
+        return total
+
+    def _clip(self) -> None:
+        trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+        limit = self.stage.optimiser.clip
+        norm = torch.nn.utils.clip_grad_norm_(trained, limit if limit is not None else float("inf"))
+        if not torch.isfinite(norm):
+            names = ", ".join(self.work.inputs.names[int(i)] for i in self.leading.at(self.standing.step)[:8])
+            raise NonFiniteLossError(
+                f"stage {self.stage.name!r}, step {self.standing.step}: the loss is finite but its gradient is not. "
+                f"The step was not taken; the batch began with {names}. Lower the rates: --set groups.0.rate=VALUE"
+            )
+
+    def _after_step(self, loss: float, advance: Advance) -> None:
+        standing = self.standing
+        standing.step += 1
+        standing.epoch_loss += loss
+        position = (standing.step - 1) % self.steps_per_epoch + 1
+        note = f"loss {standing.epoch_loss / position:.4f}"
+        if position == self.steps_per_epoch or standing.step == self.total_steps:
+            note += self._end_epoch(standing.epoch_loss / position)
+        advance(note=note)
+
+    def _end_epoch(self, loss: float) -> str:
+        standing, work = self.standing, self.work
+        found = validate(self.forward, work)
+        self.freeze.set_modes(self.model)
+        better = standing.best_loss is None or found.loss < standing.best_loss
+        standing.bad_epochs = 0 if better else standing.bad_epochs + 1
+        if better:
+            standing.best_loss = found.loss
+            standing.best = self._moving_state() if self.stage.stop.keep == "best" else {}
+        work.history.add(self._line(loss, found))
+        standing.epoch_loss = 0.0
+        shown = "".join(f", {name} {value:.3f}" for name, value in found.metrics.items())
+        return f", validation loss {found.loss:.4f}{shown}"
+
+    def _line(self, loss: float, found: Validation) -> dict[str, Any]:
+        return {
+            "stage": self.stage.name,
+            "kind": "train",
+            "step": self.standing.step,
+            "epoch": -(-self.standing.step // self.steps_per_epoch),
+            "loss": loss,
+            "rate": self.optimiser.param_groups[0]["lr"],
+            "seconds": round(self.standing.seconds, 3),
+            "validation": found.to_json(),
+        }
+
+    def _moving_state(self) -> Tensors:
+        """A copy of everything that training moves."""
+        frozen = self.freeze.frozen_tensors(self.model)
+        state = self.model.state_dict()
+        return {name: value.detach().clone() for name, value in state.items() if name not in frozen}
+
+    def _checkpoint(self, interrupt: Interrupt) -> None:
+        due = time.monotonic() - self._saved_at >= self.work.settings.checkpoint_seconds
+        if self.save is not None and (due or interrupt.wanted):
+            tensors = {"optimiser": optimiser_tensors(self.optimiser)}
+            if self.standing.best:
+                tensors["best"] = self.standing.best
+            self.save({"standing": self.standing.facts()}, tensors)
+            self._saved_at = time.monotonic()
+        if interrupt.wanted:
+            raise KeyboardInterrupt

@@ -1,0 +1,54 @@
+"""Validation: loss and deciding metric of every output on the validation examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from regraft.engine.forward import Forward
+from regraft.engine.workspace import Workspace
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found: ``loss`` is summed over outputs, ``metrics`` are named for people."""
+
+    loss: float
+    metrics: dict[str, float]
+
+    def to_json(self) -> dict[str, float | None]:
+        """As plain JSON; what is undefined (one class only) is null."""
+        known = {name: value if np.isfinite(value) else None for name, value in self.metrics.items()}
+        return {"loss": self.loss, **known}
+
+
+def predict_logits(forward: Forward, examples: np.ndarray) -> dict[str, np.ndarray]:
+    """Every head's output for some examples, ``float32 (examples, K)``, in ``eval()`` mode."""
+    forward.model.eval()
+    parts: dict[str, list[np.ndarray]] = {}
+    with torch.inference_mode():
+        for start in range(0, len(examples), _BATCH):
+            for name, values in forward(examples[start : start + _BATCH]).items():
+                parts.setdefault(name, []).append(values.cpu().numpy())
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def validate(forward: Forward, work: Workspace) -> Validation:
+    """Run the model on the draw's validation examples; the model is left in ``eval()``."""
+    examples = work.draw.validation
+    logits, labels = predict_logits(forward, examples), work.target.labels(examples)
+    loss, metrics = 0.0, {}
+    for name, task in work.tasks.items():
+        present = task.present(labels[name])
+        if not present.any():
+            continue
+        known, values = labels[name][present], logits[name][present]
+        loss += float(task.loss(torch.from_numpy(values), torch.from_numpy(known)).double().mean())
+        metric = task.metrics[0]
+        title = metric.name if len(work.tasks) == 1 else f"{name} {metric.name}"
+        metrics[title] = metric.compute(task.scores(values), known)
+    return Validation(loss, metrics)

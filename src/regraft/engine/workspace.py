@@ -1,0 +1,89 @@
+"""Workspace: what the stages of one run share while it is executed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regraft.core.inputs import Inputs
+from regraft.engine.checkpoint import Checkpoints
+from regraft.engine.history import History
+from regraft.engine.settings import Settings
+from regraft.inference import Embedder, embedder
+from regraft.linking import Grafted
+from regraft.plans import Plan
+from regraft.targets import Draw, Target
+from regraft.tasks import Task
+
+
+@dataclass
+class Workspace:
+    """Models, data and records of a run.
+
+    Attributes
+    ----------
+    models
+        By the plan's names; their weights are what the stages change.
+    tasks
+        By output name, fitted to the training labels.
+    inputs
+        What networks read, aligned with ``target``'s examples.
+    checkpoints
+        None for trials that are never resumed.
+    keep
+        Whether activations are kept on disk.
+    """
+
+    plan: Plan
+    target: Target
+    inputs: Inputs
+    draw: Draw
+    tasks: dict[str, Task]
+    models: dict[str, Grafted]
+    settings: Settings
+    device: torch.device
+    history: History = field(default_factory=History)
+    checkpoints: Checkpoints | None = None
+    keep: bool = True
+    backends: set[str] = field(default_factory=set)
+    trained: set[str] = field(default_factory=set)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def embedder(self, model: str, cut: int) -> Embedder:
+        """The frozen prefix of a model, up to ``cut``, as it is now."""
+        made = embedder(
+            self.models[model].trunk,
+            self.inputs,
+            cut=cut,
+            backend=self.settings.backend,
+            device=self.device,
+            keep=self.keep,
+        )
+        self.backends.add(made.backend.name)
+        return made
+
+    def features(self, model: str, examples: np.ndarray) -> Tensor:
+        """Pooled features of examples, ``Float[Tensor, "examples width"]``, computed once."""
+        trunk = self.models[model].trunk
+        start = time.monotonic()
+        values = self.embedder(model, len(trunk.blocks)).features(examples)
+        self.spend("features", time.monotonic() - start)
+        return values
+
+    def labels(self, examples: np.ndarray) -> dict[str, Tensor]:
+        """Labels by output, as tensors; raises SealedError for test examples."""
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in self.target.labels(examples).items()}
+
+    def spend(self, what: str, seconds: float) -> None:
+        """Book time."""
+        self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers of the student were fitted or trained by any stage so far."""
+        sizes = {name: parameter.numel() for name, parameter in self.models["student"].named_parameters()}
+        return sum(sizes[name] for name in self.trained)

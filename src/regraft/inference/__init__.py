@@ -1,0 +1,7 @@
+"""Running networks: batches, backends, the activation cache, and prediction."""
+
+from regraft.inference.batching import fixed_batches, pieces_of
+from regraft.inference.cache import cache_contents, clear_cache
+from regraft.inference.embedding import Embedder, embedder
+
+__all__ = ["Embedder", "cache_contents", "clear_cache", "embedder", "fixed_batches", "pieces_of"]

@@ -1,0 +1,40 @@
+"""full: every layer is trained, from the source's weights."""
+
+from __future__ import annotations
+
+from regraft.plans import GroupSpec, OptimiserSpec, Plan, StopSpec, TrainStage
+from regraft.strategies.strategy import Situation, Strategy, supervised_term, target_stream
+
+
+class Full(Strategy):
+    """Plain fine-tuning of the whole network with a zero-initialised head.
+
+    Source: Yosinski et al. (2014), "How transferable are features in deep neural networks?". Defaults: AdamW,
+    trunk at a third of the head's rate, cosine with warm-up, random views, early stopping on validation.
+    """
+
+    name = "full"
+    when = "many labels (thousands) and time, or a target very unlike the source"
+    cite = "Yosinski et al.: How transferable are features in deep neural networks? NeurIPS 2014"
+
+    def plan(self, situation: Situation) -> Plan:
+        """One train stage over everything."""
+        return Plan(
+            strategy=self.name,
+            seed=situation.seed,
+            draw=situation.draw,
+            models=situation.student(),
+            streams=target_stream(views=1),
+            stages=(
+                TrainStage(
+                    name="tune",
+                    terms=supervised_term(),
+                    groups=(
+                        GroupSpec(match=("head",), rate=1e-3, weight_decay=0.01),
+                        GroupSpec(match=("*",), rate=3e-4, weight_decay=0.01),
+                    ),
+                    optimiser=OptimiserSpec(name="adamw", clip=1.0),
+                    stop=StopSpec(epochs=10, patience=3),
+                ),
+            ),
+        )

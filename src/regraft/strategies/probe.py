@@ -1,0 +1,40 @@
+"""probe: a linear head on frozen features, in closed form."""
+
+from __future__ import annotations
+
+from regraft.core.errors import PlanError
+from regraft.plans import Plan, SolveStage
+from regraft.strategies.strategy import Situation, Strategy, target_stream
+
+SOLVERS = ("ridge", "logistic")
+
+
+class Probe(Strategy):
+    """Fit a linear head on the frozen trunk's pooled features; nothing else is trained.
+
+    ``probe`` solves ridge regression over a grid of penalties by exact leave-one-out from one decomposition;
+    ``probe:logistic`` solves multinomial logistic regression along the same grid by cross-validation. Either
+    is fitted once more on train and validation together once the penalty is chosen.
+
+    Source: Kornblith, Shlens, Le (2019), "Do better ImageNet models transfer better?".
+    """
+
+    name = "probe"
+    when = "few labels, or a target close to the source: seconds, and hard to beat below 20 labels a class"
+    cite = "Kornblith, Shlens, Le: Do better ImageNet models transfer better? CVPR 2019"
+
+    def check_argument(self) -> None:
+        """The solver's name."""
+        if self.argument and self.argument not in SOLVERS:
+            raise PlanError(f"probe takes one of {', '.join(SOLVERS)} behind its colon; got {self.argument!r}")
+
+    def plan(self, situation: Situation) -> Plan:
+        """One solve stage."""
+        return Plan(
+            strategy=self.name,
+            seed=situation.seed,
+            draw=situation.draw,
+            models=situation.student(),
+            streams=target_stream(),
+            stages=(SolveStage(name="head", solver=self.argument or "ridge", refit=True),),
+        )

@@ -1,0 +1,86 @@
+"""Strategy: reads a link and a target, writes a Plan. It runs nothing."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+from regraft.core.errors import PlanError
+from regraft.linking import Link
+from regraft.plans import DrawSpec, ModelSpec, Plan, StreamSpec, TermSpec
+from regraft.targets import Target
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a strategy may read before it writes its plan.
+
+    Attributes
+    ----------
+    link
+        What carries over from the source.
+    blocks
+        Names of the trunk's blocks that hold parameters, stem to head.
+    all_blocks
+        Names of all blocks, those without parameters too.
+    options
+        What the source was opened with.
+    """
+
+    link: Link
+    target: Target
+    blocks: tuple[str, ...]
+    all_blocks: tuple[str, ...]
+    seed: int
+    draw: DrawSpec
+    options: dict[str, object]
+
+    def student(self, *, fresh: bool = False) -> dict[str, ModelSpec]:
+        """The one model of most plans: the linked one, or the same network with fresh weights."""
+        spec = ModelSpec(
+            source=self.link.source.name,
+            options=self.options,
+            initialise="fresh" if fresh else "linked",
+            require=0.0 if fresh else 1.0,
+        )
+        return {"student": spec}
+
+
+class Strategy(abc.ABC):
+    """One way to transfer.
+
+    Parameters
+    ----------
+    argument
+        What stands behind the colon, as in ``lpft:4``; empty where nothing does.
+    """
+
+    name: str
+    """As typed."""
+    when: str
+    """One line: when to use it."""
+    cite: str = ""
+    """The paper."""
+
+    def __init__(self, argument: str = ""):
+        self.argument = argument
+        self.check_argument()
+
+    def check_argument(self) -> None:
+        """Raise :class:`PlanError` for an argument that the strategy does not take."""
+        if self.argument:
+            raise PlanError(f"the strategy {self.name} takes nothing behind a colon; got {self.argument!r}")
+
+    @abc.abstractmethod
+    def plan(self, situation: Situation) -> Plan:
+        """Write the plan."""
+
+
+def supervised_term() -> tuple[TermSpec, ...]:
+    """The plain objective: the tasks' own losses on the target's labelled examples."""
+    return (TermSpec(computes="supervised", streams=("target",)),)
+
+
+def target_stream(*, batch: int = 32, views: int = 0) -> dict[str, StreamSpec]:
+    """The one stream of most plans: the labelled training part of the target."""
+    return {"target": StreamSpec(batch=batch, views=views)}

@@ -2,8 +2,8 @@
 
 # The first of these that runs and is new enough; the tested one comes first. Override: make PYTHON=/path/to/python
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
-	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done)
+PYTHON ?= $(or $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$python && break; done),python3)
 
 # What users have: no torchvision. Everything but the vision tests runs here.
 VENV := .venv

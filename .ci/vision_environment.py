@@ -1,7 +1,7 @@
-"""Create the environment of the vision tests: this interpreter's packages, and room for torchvision on top.
+"""Create the environment of the vision tests: this interpreter's packages, with room for torchvision on top.
 
-torchvision from PyPI beside a CPU build of torch fails on import (``operator torchvision::nms does not exist``),
-and from then on transformers fails with it. So it is kept out of the environment that users have, and here the
+Beside a CPU build of torch, PyPI's torchvision fails on import (``operator torchvision::nms does not
+exist``), and transformers fails with it. So it is kept out of the environment that users have. Here the
 module that fails, which only describes torchvision's operators to compilers, is replaced by an empty one.
 """
 
@@ -25,7 +25,7 @@ def create(folder: Path) -> None:
     """Create the environment in ``folder``, in place of what was there."""
     venv.create(folder, clear=True, with_pip=False, symlinks=True)
     (packages,) = folder.glob("lib/python*/site-packages")
-    # addsitedir also reads the .pth file of an editable installation, which a bare path in sys.path would not.
+    # Unlike a bare path, addsitedir also reads the .pth file of an editable installation.
     shared = sysconfig.get_path("purelib")
     (packages / "shared.pth").write_text(f"import site; site.addsitedir({shared!r})\n")
     (packages / "sitecustomize.py").write_text(SITECUSTOMIZE)

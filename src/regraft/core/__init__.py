@@ -1,0 +1,1 @@
+"""Errors, hashing, randomness, files, console and the small nouns that every floor shares."""

@@ -1,0 +1,50 @@
+"""``rg.plan``: how is it trained? The answer is data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from regraft.linking import Link
+from regraft.plans import DrawSpec, Plan, change_plan, read_plan
+from regraft.strategies import plan_for
+from regraft.targets import Target, load_target
+
+
+def plan(
+    link: Link,
+    target: Target | str | Path,
+    strategy: str = "probe",
+    *,
+    seed: int = 0,
+    train_size: int | None = None,
+    per_class: int | None = None,
+    validation: float = 0.2,
+    settings: Sequence[str] = (),
+    options: dict[str, Any] | None = None,
+) -> Plan:
+    """The plan that a strategy writes for a link and a target. Nothing is run.
+
+    Parameters
+    ----------
+    strategy
+        ``probe``, ``lpft``, ``full``, ``scratch``; some take an argument, as in ``lpft:all``.
+    train_size, per_class
+        How many labelled examples to use, for training and validation together; all of the pool if not given.
+    validation
+        The share of them that validates.
+    settings
+        Changes, ``KEY=VALUE``, as in ``stop.epochs=5``.
+    options
+        What the source was opened with, as in ``{"size": 96}``.
+    """
+    data = target if isinstance(target, Target) else load_target(target)
+    draw = DrawSpec(validation=validation, train_size=train_size, per_class=per_class)
+    written = plan_for(link, data, strategy, seed=seed, draw=draw, options=options)
+    return change_plan(written, list(settings)) if settings else written
+
+
+def as_plan(given: Plan | str | Path) -> Plan:
+    """A plan, or the plan in a YAML file."""
+    return given if isinstance(given, Plan) else read_plan(given)

@@ -1,0 +1,52 @@
+"""Writing the parts of a bundle that prediction needs: safetensors and JSON, no code and no pickle."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from regraft.core.files import atomic_path, write_bytes, write_json
+from regraft.core.hashing import hash_file
+from regraft.linking import Grafted
+from regraft.sources import Source
+from regraft.tasks import Task
+
+MODEL_FORMAT = 1
+
+
+def write_model(folder: Path, model: Grafted, source: Source, tasks: dict[str, Task]) -> None:
+    """Write ``model.safetensors``, ``model.json`` and the tokenizer; ``model.json`` comes last, so that a folder
+    that has one has everything."""
+    weights = folder / "model.safetensors"
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(weights) as part:
+        save_file(_untied(state), part)
+    tokenizer = getattr(source.preprocessing, "tokenizer", None)
+    if tokenizer is not None:
+        write_bytes(folder / "tokenizer" / "tokenizer.json", tokenizer)
+    facts = {
+        "format": MODEL_FORMAT,
+        "source": source.name,
+        "builder": source.builder.to_json(),
+        "preprocessing": source.preprocessing.to_json(),
+        "tasks": [task.spec.to_json() for task in tasks.values()],
+        "width": model.trunk.width,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "licence": source.weights.licence if source.weights else "",
+        "sha256": hash_file(weights),
+        "bytes": os.path.getsize(weights),
+    }
+    write_json(folder / "model.json", facts)
+
+
+def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that share memory get their own: safetensors keeps no ties, the network's code makes them anew."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in state.items():
+        apart[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return apart

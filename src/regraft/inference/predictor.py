@@ -1,0 +1,148 @@
+"""Predictor: a finished run, loaded for prediction. It needs no training code and names none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from regraft.core.errors import BundleError
+from regraft.core.files import read_json
+from regraft.core.inputs import Inputs
+from regraft.core.preprocessing import Preprocessing
+from regraft.core.task_spec import TaskSpec
+from regraft.inference.embedding import BATCH, embedder
+from regraft.linking import Blueprint, Grafted
+from regraft.sources import find
+from regraft.targets import read_items
+from regraft.tasks import Task, make_task
+
+Prediction = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model with its preprocessing and tasks: everything that prediction needs.
+
+    Example::
+
+        predictor = Predictor.load("runs/leaves")
+        predictor.predict(["new.jpg"])  # [{"item": "new.jpg", "label": "oak", "probabilities": {..}, ..}]
+    """
+
+    model: Grafted
+    preprocessing: Preprocessing
+    tasks: tuple[Task, ...]
+
+    @classmethod
+    def load(cls, folder: str | Path, *, builder: Any = None) -> Predictor:
+        """Load a finished run.
+
+        ``builder`` rebuilds a network of the user's own: a callable, or ``module:function``. Raises
+        :class:`BundleError` for a folder that is no finished run or is damaged.
+        """
+        folder = Path(folder)
+        facts = read_model_facts(folder)
+        options = {} if builder is None else {"builder": builder}
+        source = find(f"bundle:{folder}", **options)
+        tasks = tuple(make_task(TaskSpec.from_json(spec)) for spec in facts["tasks"])
+        model = Blueprint(source, tasks).skeleton()
+        try:
+            model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise BundleError(f"{folder / 'model.safetensors'} cannot be loaded into the network: {error}") from error
+        return cls(model.eval(), source.preprocessing, tasks)
+
+    def predict(self, items: Any, *, column: str | None = None, backend: str = "eager") -> list[Prediction]:
+        """Predict for files, folders, globs, tables, arrays or texts; one entry for each, in input order.
+
+        An entry is ``{"item", "outputs": {NAME: {"task", ..}}}``, with a single output's fields beside ``item``;
+        one that could not be read is ``{"item", "error"}``.
+        """
+        found = read_items(items, self.preprocessing, column=column)
+        scores = self.scores(found.inputs, backend=backend)
+        decoded = {task.spec.name: task.decode(scores[task.spec.name]) for task in self.tasks}
+        entries: list[Prediction] = [
+            {"item": name, "error": found.errors.get(index, "")} for index, name in enumerate(found.names)
+        ]
+        for row, index in enumerate(found.readable):
+            outputs = {name: fields[row] for name, fields in decoded.items()}
+            entries[index] = _entry(found.names[index], outputs)
+        return entries
+
+    def scores(self, inputs: Inputs, *, backend: str = "eager") -> dict[str, np.ndarray]:
+        """Probabilities ``(N, K)`` or values ``(N,)`` by output, for prepared inputs."""
+        logits = self.logits(inputs, backend=backend)
+        return {task.spec.name: task.scores(logits[task.spec.name]) for task in self.tasks}
+
+    def logits(self, inputs: Inputs, *, backend: str = "eager") -> dict[str, np.ndarray]:
+        """What the heads give, ``float32 (N, K)`` by output."""
+        return model_logits(self.model, inputs, np.arange(len(inputs)), backend=backend)
+
+
+def model_logits(
+    model: Grafted, inputs: Inputs, examples: np.ndarray, *, backend: str, keep: bool = False
+) -> dict[str, np.ndarray]:
+    """What the heads of a model give for examples, ``float32 (N, K)`` by output; the model is left in ``eval()``.
+
+    ``keep`` caches the trunk's features between runs.
+    """
+    model.eval()
+    if len(examples) == 0:
+        return {name: np.zeros((0, 1), np.float32) for name in model.outputs}
+    device = next(model.parameters()).device
+    made = embedder(
+        model.trunk, inputs, cut=len(model.trunk.blocks), backend=backend, device=device, keep=keep
+    )
+    features = made.features(examples)
+    return heads_on(model, features)
+
+
+def heads_on(model: Grafted, features: torch.Tensor) -> dict[str, np.ndarray]:
+    """The heads on pooled features, in batches of one size so that bits do not depend on how many there are."""
+    device = next(model.parameters()).device
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in model.outputs}
+    with torch.inference_mode():
+        for chunk in features.split(BATCH):
+            padded = torch.cat([chunk, chunk[-1:].expand(BATCH - len(chunk), -1)]).to(device)
+            for name, values in model.head_outputs(padded).items():
+                parts[name].append(values[: len(chunk)].cpu().numpy())
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def read_model_facts(folder: Path) -> dict[str, Any]:
+    """``model.json`` of a finished run."""
+    path = folder / "model.json"
+    if not folder.is_dir():
+        raise BundleError(f"there is no folder {folder}. Give the folder that `regraft fit --out` wrote.")
+    if not path.is_file():
+        unfinished = (folder / "run.json").is_file()
+        hint = f"the run has not ended; go on with: regraft resume {folder}" if unfinished else "it is no run"
+        raise BundleError(f"{folder} holds no model.json: {hint}")
+    try:
+        facts: dict[str, Any] = read_json(path)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is damaged: {error}") from error
+    return facts
+
+
+def _entry(item: str, outputs: dict[str, dict[str, Any]]) -> Prediction:
+    entry: Prediction = {"item": item, "outputs": outputs}
+    if len(outputs) == 1:
+        entry.update(next(iter(outputs.values())))
+    return entry
+
+
+def columns_of(predictions: Sequence[Prediction]) -> Iterable[str]:
+    """Column names of the predictions as a flat table."""
+    seen = dict.fromkeys(["item"])
+    for entry in predictions:
+        for name, fields in entry.get("outputs", {}).items():
+            seen.update(dict.fromkeys(f"{name}.{field}" for field in fields if field != "probabilities"))
+    return [*seen, "error"]

@@ -109,7 +109,9 @@ def unknown(name: str) -> str:
     near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     kinds = ", ".join(f"{prefix}:.." for prefix in ADAPTERS)
-    return f"there is no source {name!r}. {hint}A name starts with one of {kinds}; `regraft sources` lists them."
+    return (
+        f"there is no source {name!r}. {hint}A name starts with one of {kinds}; `regraft sources` lists them."
+    )
 
 
 def _check_options(name: str, function: Callable[..., Source], options: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-
 @dataclass(frozen=True)
 class BuilderSpec:
     """How the network is built again: a registered builder's name and JSON options.

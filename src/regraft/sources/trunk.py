@@ -53,7 +53,12 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, blocks: Sequence[Block], width: int, *, passing: Mapping[str, str] | None = None
+        self,
+        network: nn.Module,
+        blocks: Sequence[Block],
+        width: int,
+        *,
+        passing: Mapping[str, str] | None = None,
     ):
         super().__init__()
         self.network = network
@@ -90,8 +95,11 @@ class Trunk(nn.Module):
         return activation
 
     def output(self, inputs: Batch, name: str) -> Tensor:
-        """One of :attr:`outputs`: ``pooled`` ``(pieces, width)``, ``map`` ``(pieces, channels, height, width)`` or
-        ``tokens`` ``(pieces, length, width)``."""
+        """One of :attr:`outputs`.
+
+        ``pooled`` is ``(pieces, width)``, ``map`` ``(pieces, channels, height, width)``, ``tokens``
+        ``(pieces, length, width)``.
+        """
         if name == "pooled":
             return self(inputs)  # type: ignore[no-any-return]
         if name not in self.passing:
@@ -107,7 +115,7 @@ class Trunk(nn.Module):
         return self.block_names.index(name) + 1
 
     def block_of(self, parameter: str) -> str:
-        """The block that a parameter or buffer (named as in ``network``) belongs to; the longest prefix wins."""
+        """The block that owns a parameter or buffer, named as in ``network``; the longest prefix wins."""
         best, best_length = "", -1
         for block in self.blocks:
             for prefix in block.owns:

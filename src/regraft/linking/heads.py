@@ -1,0 +1,83 @@
+"""Head rows carry over by class *name*: equal counts of unrelated classes mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from regraft.core.task_spec import TaskSpec
+from regraft.linking.blueprint import Slot
+from regraft.linking.grafted import head_key
+from regraft.linking.row import Row, fresh_row
+from regraft.sources import NativeHead, Source
+
+Shape = tuple[int, ...]
+
+
+def head_rows(source: Source, slots: Sequence[Slot], shapes: Mapping[str, Shape]) -> list[Row]:
+    """A row for each tensor of the target's heads: source rows whose class has the same name, else fresh."""
+    return [_head_row(slot, source.heads, shapes) for slot in slots if not slot.tied_to]
+
+
+def _head_row(slot: Slot, heads: Sequence[NativeHead], shapes: Mapping[str, Shape]) -> Row:
+    spec = slot.task
+    if spec is None or not heads:
+        return fresh_row(slot, "new head", role="specific")
+    if not spec.classes:
+        return _value_row(slot, spec, heads, shapes)
+    best = max(heads, key=lambda head: (count_shared(spec.classes, head.classes), head.output == spec.name))
+    picks = pick_rows(spec.classes, best.classes)
+    key = _key(best, slot, spec)
+    fits = key in shapes and shapes[key][0] == len(best.classes) and shapes[key][1:] == slot.shape[1:]
+    if not fits or max(picks) < 0 or slot.shape[0] != len(picks):
+        return fresh_row(slot, "no class name in common", role="specific")
+    return _carried(slot, key, picks, shapes[key])
+
+
+def _carried(slot: Slot, key: str, picks: tuple[int, ...], shape: Shape) -> Row:
+    same = picks == tuple(range(shape[0]))
+    taken = sum(pick >= 0 for pick in picks)
+    return Row(
+        target=slot.name,
+        source=key,
+        rule="class names",
+        transform="" if same else f"{taken} of {len(picks)} rows by class name",
+        target_shape=slot.shape,
+        source_shape=shape,
+        action="copied" if same else "adapted",
+        role="shared" if taken == len(picks) else "specific",
+        kind=slot.kind,
+        picks=() if same else picks,
+    )
+
+
+def _value_row(slot: Slot, spec: TaskSpec, heads: Sequence[NativeHead], shapes: Mapping[str, Shape]) -> Row:
+    """A head without classes (regression) carries over from an output of the same name."""
+    head = next((head for head in heads if head.output == spec.name and not head.classes), None)
+    key = _key(head, slot, spec) if head else ""
+    if not key or shapes.get(key) != slot.shape:
+        return fresh_row(slot, "new head", role="specific")
+    return Row(slot.name, key, "output name", "", slot.shape, slot.shape, "copied", "shared", kind=slot.kind)
+
+
+def _key(head: NativeHead, slot: Slot, spec: TaskSpec) -> str:
+    local = slot.name.removeprefix(f"heads.{head_key(spec.name)}.")
+    return {"weight": head.weight, "bias": head.bias}.get(local, "")
+
+
+def pick_rows(wanted: Sequence[str], offered: Sequence[str]) -> tuple[int, ...]:
+    """For each wanted class the place of the one with the same name, -1 where there is none.
+
+    Case and outer spaces do not count. A name that stands twice in ``offered`` is no name.
+    """
+    names = [_plain(name) for name in offered]
+    places = {name: place for place, name in enumerate(names) if names.count(name) == 1}
+    return tuple(places.get(_plain(name), -1) for name in wanted)
+
+
+def count_shared(wanted: Sequence[str], offered: Sequence[str]) -> int:
+    """How many wanted classes have a namesake."""
+    return sum(pick >= 0 for pick in pick_rows(wanted, offered))
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold()

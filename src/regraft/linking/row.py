@@ -1,0 +1,112 @@
+"""Row: what one tensor of the target model receives."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from regraft.linking.blueprint import Slot
+
+Action = Literal["copied", "adapted", "fresh"]
+Role = Literal["shared", "specific"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one tensor of the target model receives.
+
+    Attributes
+    ----------
+    target
+        The tensor's name in the model's state dict.
+    source
+        The source tensor that it receives; None for a fresh one.
+    rule
+        What found it, or why nothing did.
+    transform
+        What happens to the source tensor on its way: ``float16 -> float32``, ``3 of 10 rows by class name``.
+    target_shape, source_shape
+        Shapes; the source's is None where there is no candidate.
+    action
+        ``copied`` as it is, ``adapted`` by the transform, or ``fresh``: initialised anew.
+    role
+        ``shared`` with the source, or ``specific`` to the target.
+    confidence
+        1.0 for equal names, less where the rule could be wrong, 0 for fresh rows.
+    alternatives
+        Other source tensors that it could have been.
+    block
+        The trunk's block that owns it; empty for heads.
+    kind
+        ``parameter`` or ``buffer``.
+    picks
+        For each row of an adapted head the source's row, -1 for a fresh one.
+    conflict
+        True where a source tensor has the name but does not fit: such a row has to be waived or mapped.
+    """
+
+    target: str
+    source: str | None
+    rule: str
+    transform: str
+    target_shape: tuple[int, ...]
+    source_shape: tuple[int, ...] | None
+    action: Action
+    role: Role
+    confidence: float = 1.0
+    alternatives: tuple[str, ...] = ()
+    block: str = ""
+    kind: str = "parameter"
+    picks: tuple[int, ...] = ()
+    conflict: bool = False
+
+    @property
+    def carried(self) -> bool:
+        """Whether the tensor receives source weights."""
+        return self.action != "fresh"
+
+    @property
+    def size(self) -> int:
+        """Number of elements of the target tensor."""
+        count = 1
+        for length in self.target_shape:
+            count *= length
+        return count
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Row:
+        """From plain JSON."""
+        fields = dict(data)
+        for name in ("target_shape", "source_shape", "alternatives", "picks"):
+            fields[name] = None if fields[name] is None else tuple(fields[name])
+        return cls(**fields)
+
+
+def fresh_row(
+    slot: Slot,
+    rule: str,
+    *,
+    role: Role,
+    source: str | None = None,
+    source_shape: tuple[int, ...] | None = None,
+) -> Row:
+    """A row that receives nothing; ``source`` names a tensor that has the right name and does not fit."""
+    return Row(
+        target=slot.name,
+        source=source,
+        rule=rule,
+        transform="",
+        target_shape=slot.shape,
+        source_shape=source_shape,
+        action="fresh",
+        role=role,
+        confidence=0.0,
+        block=slot.block,
+        kind=slot.kind,
+        conflict=source is not None,
+    )

@@ -1,0 +1,60 @@
+"""The source's own network with its own weights, and made-up inputs to run it on."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from regraft.core.errors import SourceError
+from regraft.core.inputs import Batch
+from regraft.core.preprocessing import ImagePreprocessing
+from regraft.sources.registry import BUILDERS, build_trunk, read_weights
+from regraft.sources.source import Source
+
+if TYPE_CHECKING:
+    from regraft.sources.trunk import Trunk
+
+
+def load_native(source: Source) -> Trunk:
+    """The source as its own library loads it, in ``eval`` mode: what a linked model is compared with.
+
+    Adapters whose library has a loader of its own use that; elsewhere the network's ``load_state_dict`` is handed
+    the checkpoint. Raises ``SourceError`` where the checkpoint does not name every tensor of the network.
+    """
+    if source.builder.name in BUILDERS:
+        module = importlib.import_module(f"regraft.sources.{BUILDERS[source.builder.name]}")
+        loader = getattr(module, "load_native", None)
+        native: Trunk | None = loader(source) if loader else None
+        if native is not None:
+            return native.eval()
+    trunk = build_trunk(source)
+    missing = trunk.network.load_state_dict(read_weights(source), strict=False).missing_keys
+    if missing:
+        listed = ", ".join(missing[:10]) + (", .." if len(missing) > 10 else "")
+        raise SourceError(
+            f"{source.name}: its weights lack {len(missing)} tensors of its own network: {listed}"
+        )
+    return trunk.eval()
+
+
+def example_batch(source: Source, *, count: int = 2, seed: int = 0) -> Batch:
+    """Made-up inputs of the form that the source reads: noise of unit variance, or ids with a padded tail."""
+    import torch
+
+    from regraft.core.randomness import torch_generator
+
+    generator = torch_generator(seed, "example batch")
+    steps = source.preprocessing
+    if isinstance(steps, ImagePreprocessing):
+        return {"pixels": torch.randn(count, 3, *steps.size, generator=generator)}
+    length = min(steps.max_length, 16)
+    ids = torch.randint(_vocabulary(steps.tokenizer), (count, length), generator=generator)
+    mask = torch.ones(count, length, dtype=torch.int64)
+    mask[-1, length // 2 :] = 0
+    return {"input_ids": ids.masked_fill(mask == 0, steps.pad_id), "attention_mask": mask}
+
+
+def _vocabulary(tokenizer: bytes) -> int:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(tokenizer.decode()).get_vocab_size()

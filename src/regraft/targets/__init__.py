@@ -1,0 +1,61 @@
+"""Targets: examples, labels, splits, and how examples become what a network reads.
+
+Names are imported when they are first used, so that the processes that decode images start fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regraft.targets.items import Items, read_items
+    from regraft.targets.loading import load_target, reload
+    from regraft.targets.plain import PlainBaseline, plain_baseline
+    from regraft.targets.prepared import Prepared, prepare
+    from regraft.targets.summary import label_in_words
+    from regraft.targets.target import Draw, Labels, Target, Unreadable
+    from regraft.targets.thumbnails import thumbnail
+
+__all__ = [
+    "Draw",
+    "Items",
+    "Labels",
+    "PlainBaseline",
+    "Prepared",
+    "Target",
+    "Unreadable",
+    "label_in_words",
+    "load_target",
+    "plain_baseline",
+    "prepare",
+    "read_items",
+    "reload",
+    "thumbnail",
+]
+
+_PLACES = {
+    "Draw": "target",
+    "Items": "items",
+    "Labels": "target",
+    "PlainBaseline": "plain",
+    "Prepared": "prepared",
+    "Target": "target",
+    "Unreadable": "target",
+    "label_in_words": "summary",
+    "load_target": "loading",
+    "plain_baseline": "plain",
+    "prepare": "prepared",
+    "read_items": "items",
+    "reload": "loading",
+    "thumbnail": "thumbnails",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,89 @@
+"""Images in the form that a network reads: normalised pixels out of the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from regraft.core.hashing import hash_bytes
+from regraft.core.inputs import View
+from regraft.core.preprocessing import ImagePreprocessing
+from regraft.core.randomness import numpy_generator
+from regraft.targets.decoding import Geometry
+from regraft.targets.digests import Digests
+from regraft.targets.pixel_cache import Pixels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SMALLEST_CROP = 0.8  # share of each side that a random view keeps at least
+
+
+def geometry_of(preprocessing: ImagePreprocessing) -> Geometry:
+    """What of a preprocessing decides which pixels are kept."""
+    return Geometry(
+        size=(preprocessing.size[0], preprocessing.size[1]),
+        crop_fraction=preprocessing.crop_fraction,
+        interpolation=preprocessing.interpolation,
+        keep_aspect=preprocessing.keep_aspect,
+    )
+
+
+def content_keys(hashes: Sequence[str], preprocessing_fingerprint: str) -> list[str]:
+    """Per example a hash of its content under its preprocessing."""
+    return [hash_bytes(f"{digest}|{preprocessing_fingerprint}".encode()) for digest in hashes]
+
+
+class ImageInputs:
+    """Images as :class:`regraft.core.inputs.Inputs`: one piece each, ``{"pixels": Float[Tensor, "B 3 H W"]}``."""
+
+    def __init__(
+        self, names: Sequence[str], hashes: Digests, pixels: Pixels, preprocessing: ImagePreprocessing
+    ):
+        self.names = names
+        self.hashes = hashes
+        self.preprocessing = preprocessing
+        self.pixels = pixels
+        self.owners = np.arange(len(names), dtype=np.int64)
+        self.weights = np.ones(len(names), dtype=np.float32)
+        self.buckets = np.zeros(len(names), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Per example a hash of its content under its preprocessing."""
+        return content_keys(self.hashes, self.preprocessing.fingerprint)
+
+    def batch(self, pieces: np.ndarray, *, view: View | None = None) -> dict[str, Tensor]:
+        """Normalised pixels of the given pieces; of a random view of them if one is asked for."""
+        import torch
+
+        height, width = self.preprocessing.size
+        stacked = np.empty((len(pieces), height, width, 3), dtype=np.uint8)
+        for place, piece in enumerate(pieces):
+            pixels = self.pixels[int(piece)]
+            stacked[place] = pixels if view is None else random_view(pixels, view, self.keys[int(piece)])
+        values = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float().div_(255)
+        mean = torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1)
+        std = torch.tensor(self.preprocessing.std).view(1, 3, 1, 1)
+        return {"pixels": values.sub_(mean).div_(std)}
+
+
+def random_view(pixels: np.ndarray, view: View, key: str) -> np.ndarray:
+    """A mirrored (every other time), slightly shifted and enlarged copy: a function of view and example."""
+    from PIL import Image
+
+    generator = numpy_generator(view.seed, "view", view.step, key)
+    mirrored, kept, right, down = generator.random(4)
+    height, width = pixels.shape[:2]
+    share = _SMALLEST_CROP + (1 - _SMALLEST_CROP) * kept
+    left, top = right * (1 - share) * width, down * (1 - share) * height
+    box = (left, top, left + share * width, top + share * height)
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, box=box)
+    seen = np.asarray(image)
+    return seen[:, ::-1] if mirrored < 0.5 else seen

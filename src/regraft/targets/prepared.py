@@ -1,0 +1,96 @@
+"""Preparing a target for a source: each example decoded or tokenised once, bad ones set aside and named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from regraft.core.errors import UnreadableError, UsageError
+from regraft.core.files import cache_folder
+from regraft.core.inputs import Inputs
+from regraft.core.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from regraft.targets.examples import Examples, Texts
+from regraft.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A target without the examples that cannot be read, and its inputs, aligned with its examples."""
+
+    target: Target
+    inputs: Inputs
+
+
+class RawData:
+    """Examples by index as they were found, for whoever decodes them."""
+
+    def __init__(self, examples: Examples):
+        self.examples = examples
+
+    def __getitem__(self, index: int) -> object:
+        return self.examples.raw(index)
+
+
+def prepare(
+    target: Target,
+    preprocessing: Preprocessing,
+    *,
+    max_unreadable: float = 0.05,
+    workers: int | None = None,
+) -> Prepared:
+    """The target as a network with this preprocessing reads it.
+
+    Raises ``UnreadableError`` where more than ``max_unreadable`` of all examples cannot be read, and
+    ``UsageError`` where source and target are of different modalities.
+    """
+    if preprocessing.modality != target.modality:
+        raise UsageError(
+            f"the source reads {preprocessing.modality}s and the target holds {target.modality}s; choose a "
+            f"source for {target.modality}s with 'regraft sources --modality {target.modality}'"
+        )
+    if isinstance(preprocessing, ImagePreprocessing):
+        return _prepare_images(target, preprocessing, max_unreadable, workers)
+    return _prepare_texts(target, preprocessing, max_unreadable)
+
+
+def _prepare_images(
+    target: Target, preprocessing: ImagePreprocessing, max_unreadable: float, workers: int | None
+) -> Prepared:
+    from regraft.targets.image_inputs import ImageInputs, geometry_of
+    from regraft.targets.pixel_cache import PixelCache
+
+    cache = PixelCache(cache_folder() / "images", geometry_of(preprocessing))
+    reasons = cache.decode(target.examples.hashes.array, RawData(target.examples), workers=workers)
+    readable = _without(target, reasons, max_unreadable)
+    names, hashes = readable.examples.names, readable.examples.hashes
+    return Prepared(readable, ImageInputs(names, hashes, cache.find(hashes.array), preprocessing))
+
+
+def _without(target: Target, reasons: dict[int, str], max_unreadable: float) -> Target:
+    bad = len(target.unreadable) + len(reasons)
+    total = len(target) + len(target.unreadable)
+    if bad > max_unreadable * total:
+        first = target.unreadable[0] if target.unreadable else None
+        index = min(reasons, default=0)
+        item, reason = (first.item, first.reason) if first else (target.examples.names[index], reasons[index])
+        raise UnreadableError(
+            f"{bad} of {total} examples ({bad / total:.1%}) cannot be read, more than the {max_unreadable:.1%} "
+            f"allowed; the first one, {item}: {reason}. Mend or remove them, or allow more with "
+            f"max_unreadable={min(1.0, bad / total + 0.01):.2f} (--max-unreadable)"
+        )
+    return target.without(sorted(reasons.items()))
+
+
+def _prepare_texts(target: Target, preprocessing: TextPreprocessing, max_unreadable: float) -> Prepared:
+    from regraft.targets.text_inputs import TextInputs, store_key, tokenise
+
+    readable = _without(target, {}, max_unreadable)
+    texts = readable.examples
+    assert isinstance(texts, Texts)
+    tokens = tokenise(
+        texts.batches(4096),
+        len(texts),
+        preprocessing,
+        cache_folder() / "tokens",
+        store_key(texts.hashes, preprocessing),
+    )
+    return Prepared(readable, TextInputs(texts.names, texts.hashes, tokens, preprocessing))

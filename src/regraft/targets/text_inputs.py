@@ -1,0 +1,188 @@
+"""Texts in the form that a network reads: tokenised once, long ones in chunks, bucketed by length."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from regraft.core.console import progress
+from regraft.core.errors import DataError
+from regraft.core.hashing import hash_bytes
+from regraft.core.inputs import View
+from regraft.core.preprocessing import TextPreprocessing
+from regraft.targets.digests import Digests
+from regraft.targets.image_inputs import content_keys
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_LONGEST_TOKEN = 32  # characters: how far into a long text is read, in tokens of this length
+_BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
+_STORE_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Token ids of all pieces, one after the other; mapped from disk.
+
+    Attributes
+    ----------
+    ids
+        ``int32``: the ids of all pieces.
+    ends
+        ``int64 (pieces,)``: where in ``ids`` each piece ends.
+    owners
+        ``int64 (pieces,)``: the example of each piece.
+    counts
+        ``int64 (pieces,)``: how many of its tokens are the text's own and not special.
+    """
+
+    ids: np.ndarray
+    ends: np.ndarray
+    owners: np.ndarray
+    counts: np.ndarray
+
+    def piece(self, index: int) -> np.ndarray:
+        """The ids of one piece."""
+        start = int(self.ends[index - 1]) if index else 0
+        return self.ids[start : int(self.ends[index])]
+
+
+def tokenise(
+    batches: Iterable[list[str]], total: int, preprocessing: TextPreprocessing, folder: Path, key: str
+) -> Tokens:
+    """Tokens of all texts, from ``folder`` where they were tokenised before."""
+    store = folder / key
+    if not store.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
+        try:
+            _write_tokens(batches, total, preprocessing, part)
+            _rename_unless_there(part, store)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return Tokens(**{name: _mapped(store / f"{name}.npy") for name in ("ids", "ends", "owners", "counts")})
+
+
+def _rename_unless_there(part: Path, store: Path) -> None:
+    try:
+        part.rename(store)
+    except OSError:
+        if not store.is_dir():  # another process was faster, else
+            raise
+
+
+def _mapped(path: Path) -> np.ndarray:
+    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def _write_tokens(
+    batches: Iterable[list[str]], total: int, preprocessing: TextPreprocessing, folder: Path
+) -> None:
+    """Ids go to disk as they come, so that no more than a batch of texts is in memory."""
+    tokenizer = open_tokenizer(preprocessing)
+    lengths: list[int] = []
+    owners: list[int] = []
+    counts: list[int] = []
+    with open(folder / "ids.raw", "wb") as stream, progress("Tokenising", total, unit="texts") as advance:
+        example = 0
+        for texts in batches:
+            for encodings in _encoded(tokenizer, texts, preprocessing):
+                for encoding in encodings:
+                    np.asarray(encoding.ids, dtype=np.int32).tofile(stream)
+                    lengths.append(len(encoding.ids))
+                    owners.append(example)
+                    counts.append(len(encoding.ids) - sum(encoding.special_tokens_mask))
+                example += 1
+            advance(len(texts))
+    ids = np.fromfile(folder / "ids.raw", dtype=np.int32)
+    (folder / "ids.raw").unlink()
+    columns = {"ids": ids, "ends": np.cumsum(lengths), "owners": owners, "counts": counts}
+    for name, values in columns.items():
+        np.save(folder / f"{name}.npy", np.asarray(values, dtype=np.int32 if name == "ids" else np.int64))
+
+
+def open_tokenizer(preprocessing: TextPreprocessing) -> Any:
+    """The tokenizer, cutting at ``max_length``, without padding."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(preprocessing.tokenizer.decode("utf-8"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(preprocessing.max_length)
+    return tokenizer
+
+
+def _encoded(tokenizer: Any, texts: list[str], preprocessing: TextPreprocessing) -> Iterator[list[Any]]:
+    """The chunks of each text; characters that no chunk can reach are not tokenised."""
+    reach = preprocessing.max_length * preprocessing.max_chunks * _LONGEST_TOKEN
+    for encoding in tokenizer.encode_batch([text[:reach] for text in texts]):
+        chunks = [encoding, *encoding.overflowing][: preprocessing.max_chunks]
+        if not chunks[0].ids:
+            raise DataError("the tokenizer gives no token, not even a special one, for an empty text")
+        yield chunks
+
+
+def bucket_of(lengths: np.ndarray, max_length: int) -> np.ndarray:
+    """``int64``: each length rounded up to the next bucket, at most ``max_length``."""
+    steps = np.array([step for step in _BUCKETS if step < max_length] + [max_length])
+    return steps[np.searchsorted(steps, lengths)].astype(np.int64)
+
+
+class TextInputs:
+    """Texts as :class:`regraft.core.inputs.Inputs`: a piece for each chunk,
+    ``{"input_ids": Int64[Tensor, "B L"], "attention_mask": Int64[Tensor, "B L"]}``."""
+
+    def __init__(
+        self, names: Sequence[str], hashes: Digests, tokens: Tokens, preprocessing: TextPreprocessing
+    ):
+        self.names = names
+        self.hashes = hashes
+        self.tokens = tokens
+        self.preprocessing = preprocessing
+        self.owners = np.asarray(tokens.owners)
+        self.weights = _weights(tokens, len(names))
+        self.buckets = bucket_of(np.diff(tokens.ends, prepend=0), preprocessing.max_length)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Per example a hash of its content under its preprocessing."""
+        return content_keys(self.hashes, self.preprocessing.fingerprint)
+
+    def batch(self, pieces: np.ndarray, *, view: View | None = None) -> dict[str, Tensor]:
+        """Token ids padded to the bucket of the longest piece, and the mask. A text has one view only."""
+        import torch
+
+        length = int(self.buckets[pieces].max(initial=1))
+        ids = np.full((len(pieces), length), self.preprocessing.pad_id, dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, piece in enumerate(pieces):
+            tokens = self.tokens.piece(int(piece))
+            ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+
+def _weights(tokens: Tokens, examples: int) -> np.ndarray:
+    """The share of each piece in its example's own tokens; a text without any is one whole piece."""
+    counts = np.maximum(tokens.counts, 1)
+    totals = np.bincount(tokens.owners, weights=counts, minlength=examples)
+    return (counts / totals[tokens.owners]).astype(np.float32)
+
+
+def store_key(hashes: Digests, preprocessing: TextPreprocessing) -> str:
+    """The name under which tokens of these texts are kept."""
+    return hash_bytes(
+        json.dumps([_STORE_VERSION, preprocessing.fingerprint, hash_bytes(hashes.array.data)]).encode()
+    )

@@ -16,8 +16,8 @@ def link(
     source: str | Source,
     target: Target | Blueprint | str | Path,
     *,
-    map: Sequence[str] = (),
-    waive: Sequence[str] = (),
+    maps: Sequence[str] = (),
+    waivers: Sequence[str] = (),
     **options: Any,
 ) -> Link:
     """Link a source to a target, tensor by tensor.
@@ -34,9 +34,9 @@ def link(
     target
         A Target, or where one can be loaded from (then the model is the source's network with the target's
         heads); or a Blueprint.
-    map
+    maps
         Renamings ``REGEX=>TO`` of source tensors.
-    waive
+    waivers
         Patterns of rows that need not be covered.
     options
         What the source is opened with, as in ``size=96``.
@@ -54,4 +54,4 @@ def link(
     else:
         data = target if isinstance(target, Target) else load_target(target)
         blueprint = Blueprint(opened, tuple(make_task(spec) for spec in data.tasks))
-    return find_link(opened, blueprint, map=tuple(map), waive=tuple(waive))
+    return find_link(opened, blueprint, maps=maps, waivers=waivers)

@@ -1,0 +1,122 @@
+"""Commands about sources, links and plans: nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from regraft.cli import options as o
+
+
+def sources(
+    modality: Annotated[str | None, typer.Option(help="Only sources that read this: image or text.")] = None,
+    json: o.AsJson = False,
+) -> None:
+    """List the pretrained models that can be used right now, and what one pip install away would work."""
+    from regraft.sources.catalogue import catalogue
+
+    rows = catalogue(modality)
+    if json:
+        o.print_json({"sources": [row.to_json() for row in rows]})
+        return
+    for title, ready in (("Ready to use", True), ("One install away", False)):
+        chosen = [row for row in rows if row.ready is ready]
+        if not chosen:
+            continue
+        print(title)
+        for row in chosen:
+            print("\n".join(row.lines()))
+        print()
+
+
+def link(
+    source: Annotated[str, typer.Argument(help="A source's name; `regraft sources` lists them.")],
+    target: Annotated[Path, typer.Argument(help="Data, as for `regraft fit`.")],
+    require: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least share of shared parameters.")] = 0.95,
+    maps: Annotated[list[str] | None, typer.Option("--map", help="Rename source tensors: REGEX=>TO.")] = None,
+    waive: Annotated[list[str] | None, typer.Option(help="Excuse rows that match this pattern.")] = None,
+    label: o.Label = None,
+    image: o.Image = None,
+    text: o.Text = None,
+    task: o.TaskKind = None,
+    size: o.Size = None,
+    builder: o.BuilderOption = None,
+    json: o.AsJson = False,
+) -> None:
+    """Show what carries over from SOURCE to a model for TARGET, tensor by tensor."""
+    from regraft.api.link import link as make_link
+
+    data = o.open_target(target, label=label, image=image, text=text, task=task)
+    found = make_link(source, data, maps=maps or (), waivers=waive or (), **o.source_options(size, builder))
+    if json:
+        o.print_json(found.to_json())
+    else:
+        print(found.table())
+    found.require(require)
+
+
+def plan(
+    data: Annotated[Path | None, typer.Argument(help="Data, as for `regraft fit`.")] = None,
+    source: o.SourceName = None,
+    strategy: o.StrategyName = "probe",
+    list_: Annotated[bool, typer.Option("--list", help="List the strategies and when to use them.")] = False,
+    label: o.Label = None,
+    image: o.Image = None,
+    text: o.Text = None,
+    group: o.Group = None,
+    split: o.Split = None,
+    task: o.TaskKind = None,
+    per_class: o.PerClass = None,
+    train_size: o.TrainSize = None,
+    seed: o.Seed = 0,
+    size: o.Size = None,
+    builder: o.BuilderOption = None,
+    settings: o.Settings = None,
+    json: o.AsJson = False,
+) -> None:
+    """Print the plan that a strategy writes for DATA, and what it will cost. Nothing is trained.
+
+    The plan is YAML: keep it, edit it, and run it with `regraft fit DATA --plan FILE --out DIR`.
+    """
+    if list_:
+        _list_strategies(json)
+        return
+    from regraft.api.transfer import prepare_plan
+    from regraft.core.console import say
+    from regraft.core.errors import UsageError
+    from regraft.engine.price import price_in_words
+    from regraft.plans import plan_to_yaml
+
+    if data is None:
+        raise UsageError("regraft plan wants DATA, or --list for the strategies")
+    target = o.open_target(data, label=label, image=image, text=text, group=group, split=split, task=task)
+    made, opened = prepare_plan(
+        target,
+        source=source,
+        strategy=strategy,
+        seed=seed,
+        per_class=per_class,
+        train_size=train_size,
+        changes=settings or (),
+        **o.source_options(size, builder),
+    )
+    if json:
+        o.print_json(made.model_dump(mode="json"))
+    else:
+        print(plan_to_yaml(made), end="")
+    say(price_in_words(made, target, opened))
+
+
+def _list_strategies(json: bool) -> None:
+    from regraft.strategies import STRATEGIES
+
+    if json:
+        rows = [{"name": s.name, "when": s.when, "cite": s.cite} for s in STRATEGIES.values()]
+        o.print_json({"strategies": rows})
+        return
+    for strategy in STRATEGIES.values():
+        print(f"{strategy.name:8} {strategy.when}")
+        if strategy.cite:
+            print(f"{'':8} {strategy.cite}")

@@ -1,0 +1,164 @@
+"""Commands about a finished run: prove, evaluate, predict, report, export."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from regraft.cli import options as o
+
+
+def prove(
+    folder: o.RunFolder,
+    seeds: Annotated[int, typer.Option(min=3, help="Paired seeds: every arm sees the same draws.")] = 8,
+    budget: Annotated[str, typer.Option(help="Time to spend: 90s, 20m, 2h.")] = "20m",
+    scratch: Annotated[
+        str, typer.Option(help="The arm from scratch: same (network), small (another one), or auto (what fits the budget).")
+    ] = "auto",
+    fail_if_harmed: Annotated[
+        bool, typer.Option("--fail-if-harmed", help="Exit with status 3 where the verdict is HARMED.")
+    ] = False,
+    builder: o.BuilderOption = None,
+    json: o.AsJson = False,
+) -> None:
+    """Did the source help? Compare with the best arm that has no source, over paired seeds."""
+    from regraft.api.prove import prove as run_prove
+
+    evidence = run_prove(folder, seeds=seeds, budget=o.seconds_of(budget), scratch=scratch, builder=builder)
+    if json:
+        o.print_json(evidence.to_json())
+    else:
+        print(evidence.table())
+        print()
+        print(evidence.sentence)
+        print(f"report: {folder / 'report.html'}")
+    if fail_if_harmed and evidence.verdict == "HARMED":
+        raise typer.Exit(3)
+
+
+def evaluate(
+    folder: o.RunFolder,
+    data: o.DataPath,
+    label: o.Label = None,
+    image: o.Image = None,
+    text: o.Text = None,
+    builder: o.BuilderOption = None,
+    json: o.AsJson = False,
+) -> None:
+    """Score a run's model on other labelled data."""
+    from regraft.api.evaluate import evaluate as run_evaluate
+
+    metrics = run_evaluate(folder, data, label=label, image=image, text=text, builder=builder)
+    if json:
+        o.print_json(metrics)
+        return
+    for line in metric_lines(metrics):
+        print(line)
+
+
+def metric_lines(metrics: dict[str, Any]) -> list[str]:
+    """Figures with their intervals, a line each."""
+    lines = []
+    for output, figures in metrics["outputs"].items():
+        lines.append(f"{output} ({figures['task']}), {figures['count']} labelled examples")
+        for name, figure in figures["metrics"].items():
+            lines.append(f"  {name:20} {_interval(figure)}")
+    return lines
+
+
+def _interval(figure: dict[str, Any]) -> str:
+    if figure["value"] is None:
+        return "not defined on these labels"
+    factor, sign, digits = (100, "%", 1) if figure["percent"] else (1, "", 4)
+    value, low, high = (figure[key] for key in ("value", "low", "high"))
+    if low is None or high is None:
+        return f"{value * factor:.{digits}f}{sign}"
+    return f"{value * factor:.{digits}f}{sign} ({low * factor:.{digits}f} to {high * factor:.{digits}f})"
+
+
+def predict(
+    folder: o.RunFolder,
+    items: Annotated[list[str], typer.Argument(help="Files, folders, globs, or a table.")],
+    column: Annotated[str | None, typer.Option(help="Column of a table that holds the items.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A table on standard output.")] = False,
+    builder: o.BuilderOption = None,
+    json: o.AsJson = False,
+) -> None:
+    """Predict for ITEMS, in input order; what cannot be read gets an entry with its error."""
+    from regraft.inference.predictor import Predictor
+
+    predictions = Predictor.load(folder, builder=builder).predict(items, column=column)
+    if json:
+        o.print_json({"predictions": predictions})
+    elif as_csv:
+        _print_csv(predictions)
+    else:
+        for entry in predictions:
+            print(_line(entry))
+
+
+def _line(entry: dict[str, Any]) -> str:
+    if "error" in entry:
+        return f"{entry['item']}: could not be read: {entry['error']}"
+    return f"{entry['item']}: " + "; ".join(
+        _fields(name, fields, len(entry["outputs"])) for name, fields in entry["outputs"].items()
+    )
+
+
+def _fields(name: str, fields: dict[str, Any], count: int) -> str:
+    shown = f"{name} = " if count > 1 else ""
+    if "label" in fields:
+        return f"{shown}{fields['label']} ({fields['probabilities'][fields['label']]:.1%})"
+    if "labels" in fields:
+        return shown + (", ".join(fields["labels"]) or "none")
+    return f"{shown}{fields['value']:.6g}"
+
+
+def _print_csv(predictions: list[dict[str, Any]]) -> None:
+    from regraft.inference.predictor import columns_of
+
+    writer = csv.DictWriter(sys.stdout, fieldnames=list(columns_of(predictions)), lineterminator="\n")
+    writer.writeheader()
+    for entry in predictions:
+        row = {"item": entry["item"], "error": entry.get("error", "")}
+        for name, fields in entry.get("outputs", {}).items():
+            row.update({f"{name}.{key}": _cell(value) for key, value in fields.items() if key != "probabilities"})
+        writer.writerow(row)
+
+
+def _cell(value: Any) -> Any:
+    return "|".join(value) if isinstance(value, list) else value
+
+
+def report(folder: o.RunFolder, json: o.AsJson = False) -> None:
+    """Write a run's report.html and model card anew."""
+    from regraft.engine import Run
+    from regraft.report import write_card, write_report
+
+    run = Run.load(folder)
+    page, card = write_report(run.folder), write_card(run.folder)
+    if json:
+        o.print_json({"report": str(page), "card": str(card)})
+    else:
+        print(page)
+
+
+def export(
+    folder: o.RunFolder,
+    to: Annotated[str, typer.Option(help="onnx or safetensors.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: in the run's folder.")] = None,
+    builder: o.BuilderOption = None,
+    json: o.AsJson = False,
+) -> None:
+    """Write a run's model in another format; ONNX is checked against PyTorch in onnxruntime."""
+    from regraft.api.export import export as run_export
+
+    made = run_export(folder, to=to, out=out, builder=builder)
+    if json:
+        o.print_json(made)
+    else:
+        print(made["file"])

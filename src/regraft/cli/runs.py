@@ -1,0 +1,110 @@
+"""Commands that make a run: demo, fit, resume."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from regraft.cli import options as o
+
+if TYPE_CHECKING:
+    from regraft.engine import Run
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the demo's runs.")] = Path("regraft-demo"),
+    json: o.AsJson = False,
+) -> None:
+    """Real source, real data, a verdict, in minutes: solar cells, where transfer helps, and digits."""
+    from regraft.api.demo import demo as run_demo
+
+    shown = run_demo(out)
+    if json:
+        o.print_json(shown)
+
+
+def fit(
+    data: o.DataPath,
+    out: Annotated[Path, typer.Option(help="Folder for the run: model, figures, report.")],
+    source: o.SourceName = None,
+    strategy: o.StrategyName = "probe",
+    plan: Annotated[Path | None, typer.Option(help="A plan file instead of source and strategy.")] = None,
+    label: o.Label = None,
+    image: o.Image = None,
+    text: o.Text = None,
+    group: o.Group = None,
+    split: o.Split = None,
+    task: o.TaskKind = None,
+    drop_rare: o.DropRare = False,
+    test_size: o.TestSize = None,
+    test_salt: o.TestSalt = "",
+    max_unreadable: o.MaxUnreadable = 0.05,
+    per_class: o.PerClass = None,
+    train_size: o.TrainSize = None,
+    seed: o.Seed = 0,
+    size: o.Size = None,
+    builder: o.BuilderOption = None,
+    settings: o.Settings = None,
+    device: o.Device = "auto",
+    threads: o.Threads = None,
+    backend: o.Backend = "auto",
+    json: o.AsJson = False,
+) -> None:
+    """Train a model on DATA and write a run: the model, its figures on held-out data, a report.
+
+    Examples: `regraft fit photos/ --out runs/photos`;
+    `regraft fit reviews.csv --text body --label stars --out runs/reviews --strategy lpft`.
+    """
+    from regraft.api.transfer import transfer
+    from regraft.core.errors import UsageError
+    from regraft.engine import Settings
+
+    if plan is not None and (source or settings):
+        raise UsageError("--plan says everything that --source and --set would; edit the plan file instead")
+    target = o.open_target(
+        data,
+        label=label,
+        image=image,
+        text=text,
+        group=group,
+        split=split,
+        task=task,
+        drop_rare=drop_rare,
+        test_size=test_size,
+        test_salt=test_salt,
+    )
+    run = transfer(
+        target,
+        out=out,
+        source=source,
+        strategy=strategy,
+        plan=plan,
+        seed=seed,
+        per_class=per_class,
+        train_size=train_size,
+        changes=settings or (),
+        settings=Settings(device=device, threads=threads, backend=backend),
+        max_unreadable=max_unreadable,
+        command=["regraft", *sys.argv[1:]],
+        **o.source_options(size, builder),
+    )
+    _show(run, json)
+
+
+def resume(folder: o.RunFolder, builder: o.BuilderOption = None, json: o.AsJson = False) -> None:
+    """Go on with a run that was interrupted or killed; the result is the same to the bit."""
+    from regraft.api.fit import resume as go_on
+
+    _show(go_on(folder, builder=builder), json)
+
+
+def _show(run: Run, json: bool) -> None:
+    if json:
+        o.print_json({"folder": str(run.folder), "run": run.facts, "metrics": run.metrics})
+        return
+    print(run.facts["outcome"])
+    print(f"report: {run.folder / 'report.html'}")
+    print(f"did it help?  regraft prove {run.folder}")

@@ -1,5 +1,7 @@
 """Sources: pretrained models as found, and their networks as chains that can be cut."""
 
+from regraft.sources.catalogue import Entry, catalogue
+from regraft.sources.module import from_module
 from regraft.sources.native import example_batch, load_native
 from regraft.sources.registry import build_trunk, find, read_weights
 from regraft.sources.source import BuilderSpec, NativeHead, Source, Weights
@@ -8,13 +10,16 @@ from regraft.sources.trunk import Block, Trunk
 __all__ = [
     "Block",
     "BuilderSpec",
+    "Entry",
     "NativeHead",
     "Source",
     "Trunk",
     "Weights",
     "build_trunk",
+    "catalogue",
     "example_batch",
     "find",
+    "from_module",
     "load_native",
     "read_weights",
 ]

@@ -67,8 +67,8 @@ def _lite(number: int, size: float, parameters: int, pixels: int) -> Entry:
 
 _ENTRIES = (
     _lite(0, 18.8, 3371008, 224),
-    _lite(1, 21.9, 4131000, 240),
-    _lite(2, 24.7, 4800000, 260),
+    _lite(1, 21.9, 4135680, 240),
+    _lite(2, 24.7, 4811072, 260),
     Entry(
         "packaged:minilm",
         "text",

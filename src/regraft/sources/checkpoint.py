@@ -19,6 +19,7 @@ from regraft.sources.source import Weights
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "module")
 _WRAPPERS = ("module.", "_orig_mod.")
+_RUN = ("trunk.network.", "heads.")  # what a finished run calls its tensors
 
 
 def describe(files: Sequence[Path], licence: str) -> Weights:
@@ -56,10 +57,12 @@ def read_files(files: Sequence[Path]) -> dict[str, Tensor]:
 
 
 def strip_wrappers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the ``module.`` and ``_orig_mod.`` that data parallelism and compilation put before every name."""
+    """Without what data parallelism, compilation and finished runs put before every name."""
     names = dict(tensors)
     while names and (prefix := _shared_wrapper(list(names))):
         names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
+    if all(name.startswith(_RUN) for name in names):
+        names = {name.removeprefix(_RUN[0]): tensor for name, tensor in names.items()}
     return names
 
 

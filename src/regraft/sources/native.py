@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from regraft.core.errors import SourceError
 from regraft.core.inputs import Batch
 from regraft.core.preprocessing import ImagePreprocessing
-from regraft.sources.registry import BUILDERS, build_trunk, read_weights
+from regraft.sources.registry import build_trunk, builder_module, read_weights
 from regraft.sources.source import Source
 
 if TYPE_CHECKING:
@@ -21,12 +20,10 @@ def load_native(source: Source) -> Trunk:
     Adapters whose library has a loader of its own use that; elsewhere the network's ``load_state_dict`` is handed
     the checkpoint. Raises ``SourceError`` where the checkpoint does not name every tensor of the network.
     """
-    if source.builder.name in BUILDERS:
-        module = importlib.import_module(f"regraft.sources.{BUILDERS[source.builder.name]}")
-        loader = getattr(module, "load_native", None)
-        native: Trunk | None = loader(source) if loader else None
-        if native is not None:
-            return native.eval()
+    loader = getattr(builder_module(source), "load_native", None)
+    native: Trunk | None = loader(source) if loader else None
+    if native is not None:
+        return native.eval()
     trunk = build_trunk(source)
     missing = trunk.network.load_state_dict(read_weights(source), strict=False).missing_keys
     if missing:

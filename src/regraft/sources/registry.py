@@ -22,12 +22,23 @@ _HOME = "regraft.sources."
 
 ADAPTERS = {
     "packaged": "packaged",
+    "timm": "timm",
+    "torchvision": "torchvision",
+    "hf": "huggingface",
+    "file": "file",
+    "bundle": "bundle",
     "small": "small",
 }
 """Prefix of a name -> the module whose ``find(rest, **options)`` knows those names."""
 
 BUILDERS = {
     "efficientnet-lite": "efficientnet_lite",
+    "transformers": "transformer",
+    "timm": "timm",
+    "torchvision": "torchvision",
+    "small-image": "small",
+    "small-text": "small",
+    "user": "module",
 }
 """Name of a builder -> the module whose ``build(**options)`` gives the trunk without weights."""
 
@@ -60,15 +71,15 @@ def complete(source: Source) -> Source:
 
 
 def build_trunk(source: Source) -> Trunk:
-    """The source's network as a Trunk, without its weights; call it under ``torch.device("meta")`` for the skeleton."""
+    """The source's network as a Trunk, without its weights.
+
+    Call it under ``torch.device("meta")`` for the skeleton.
+    """
     trunk: Trunk
     if source.builder.name == "user":
-        trunk = _load("module").build(source)
-        return trunk
-    if source.builder.name not in BUILDERS:
-        known = ", ".join(sorted(BUILDERS))
-        raise SourceError(f"{source.name}: there is no builder {source.builder.name!r}; there are {known}")
-    trunk = _load(BUILDERS[source.builder.name]).build(**source.builder.options)
+        trunk = _load("module").build_user(source)
+    else:
+        trunk = builder_module(source).build(**source.builder.options)
     return trunk
 
 
@@ -76,16 +87,25 @@ def read_weights(source: Source) -> dict[str, Tensor]:
     """The source's tensors, mapped from disk where the file allows it, named as in the checkpoint."""
     if source.weights is None:
         raise SourceError(f"{source.name} was never pretrained: it has no weights")
-    if source.builder.name in BUILDERS:
-        reader = getattr(_load(BUILDERS[source.builder.name]), "read", None)
-        if reader is not None:
-            tensors: dict[str, Tensor] = reader(source)
-            return tensors
+    tensors: dict[str, Tensor]
     if not source.weights.files:
-        return _load("module").read(source)  # type: ignore[no-any-return]
-    from regraft.sources.checkpoint import read_files
+        tensors = _load("module").read_module(source)
+        return tensors
+    reader = getattr(builder_module(source), "read", None)
+    if reader is None:
+        from regraft.sources.checkpoint import read_files
 
-    return read_files(source.weights.files)
+        return read_files(source.weights.files)
+    tensors = reader(source)
+    return tensors
+
+
+def builder_module(source: Source) -> Any:
+    """The module that builds the source's network."""
+    if source.builder.name not in BUILDERS:
+        known = ", ".join(sorted(BUILDERS))
+        raise SourceError(f"{source.name}: there is no builder {source.builder.name!r}; there are {known}")
+    return _load(BUILDERS[source.builder.name])
 
 
 def _load(module: str) -> Any:

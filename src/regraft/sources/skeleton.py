@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import nn
+
+_Seen = dict[int, tuple["weakref.ref[nn.Parameter]", nn.Parameter]]
+_inside: ContextVar[bool] = ContextVar("weightless", default=False)
 
 
 @contextmanager
@@ -19,23 +25,43 @@ def weightless() -> Iterator[None]:
     the method up on the class.
     """
     original = nn.Module.register_parameter
-    seen: dict[int, tuple[weakref.ref[nn.Parameter], nn.Parameter]] = {}
+    seen: _Seen = {}
 
     def register(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         if parameter is not None and not parameter.is_meta:
             parameter = _twin(parameter, seen)
         original(module, name, parameter)
 
+    token = _inside.set(True)
     _replace(register)
     try:
         yield
     finally:
         _replace(original)
+        _inside.reset(token)
 
 
-def _twin(
-    parameter: nn.Parameter, seen: dict[int, tuple[weakref.ref[nn.Parameter], nn.Parameter]]
-) -> nn.Parameter:
+def makes_skeletons() -> bool:
+    """Whether a network built here and now gets no memory for its parameters."""
+    return _inside.get() or torch.empty(0).is_meta
+
+
+def copy_module(module: nn.Module) -> nn.Module:
+    """A deep copy; where skeletons are made, its parameters (under ``torch.device("meta")`` also its buffers)
+    go to the meta device without being copied first."""
+    if not makes_skeletons():
+        return copy.deepcopy(module)
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        memo[id(parameter)] = nn.Parameter(
+            parameter.detach().to("meta"), requires_grad=parameter.requires_grad
+        )
+    if not _inside.get():
+        memo.update({id(buffer): buffer.to("meta") for buffer in module.buffers()})
+    return copy.deepcopy(module, memo)
+
+
+def _twin(parameter: nn.Parameter, seen: _Seen) -> nn.Parameter:
     known = seen.get(id(parameter))
     if known is not None and known[0]() is parameter:
         return known[1]

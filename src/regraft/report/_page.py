@@ -1,0 +1,82 @@
+"""Writing ``report.html``: the views of all sections, put into the templates."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import jinja2
+
+from regraft.core.files import write_text
+from regraft.report._data import data_section
+from regraft.report._figures import LARGEST_MATRIX, output_views
+from regraft.report._folder import RunFolder, read_folder
+from regraft.report._media import Gallery
+from regraft.report._overview import asked, command_line, costs_of, is_done, overview_of, predict_lines
+from regraft.report._proof import proof_of
+from regraft.report._training import curves
+from regraft.report._transfer import link_views, plan_view, source_facts
+
+TEMPLATES = Path(__file__).parent / "templates"
+LARGEST_PAGE = 2_000_000
+# Pictures give way first: a page that is too large is written again with fewer of them, at last with none.
+_PICTURE_BUDGETS = (1_200_000, 300_000, 0)
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write ``report.html`` into a run's folder, from the files there, and return its path.
+
+    One file of less than two million bytes that opens offline, runs no script and fetches nothing. A section
+    whose file is not there says so, with the line to type. Raises :class:`BundleError` where the folder holds
+    no run.
+    """
+    run = read_folder(folder)
+    page = ""
+    for budget in _PICTURE_BUDGETS:
+        page = render(run, Gallery(budget))
+        if len(page.encode()) < LARGEST_PAGE:
+            break
+    place = run.path / "report.html"
+    write_text(place, page)
+    return place
+
+
+def render(run: RunFolder, gallery: Gallery) -> str:
+    """The whole page."""
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            overview=overview_of(run),
+            version=run.run.get("regraft", ""),
+            asked=asked(run),
+            command=command_line(run),
+            data=data_section(run, gallery),
+            source=source_facts(run),
+            links=link_views(run),
+            plan=plan_view(run),
+            curves=curves(run),
+            outputs=output_views(run, gallery),
+            largest_matrix=LARGEST_MATRIX,
+            proof=proof_of(run),
+            costs=costs_of(run),
+            notes=[str(note) for note in run.run.get("notes") or []],
+            done=is_done(run),
+            resume=run.command("resume"),
+            prove=run.command("prove"),
+            predict=predict_lines(run),
+            pictures_left_out=gallery.left_out,
+        )
+    )
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The page's templates: everything they print is escaped, and a name they lack is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

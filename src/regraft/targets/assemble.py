@@ -135,4 +135,6 @@ def _group_leaks(target: Target) -> list[str]:
     both = np.intersect1d(tested, target.groups[target.part != TEST])
     if not len(both):
         return []
-    return [f"Leak: {len(both)} groups stand both in the given test part and outside it; the splits are kept."]
+    return [
+        f"Leak: {len(both)} groups stand both in the given test part and outside it; the splits are kept."
+    ]

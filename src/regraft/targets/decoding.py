@@ -24,7 +24,12 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-_KNOWN_STARTS = {b"%PDF": "a PDF", b"PK\x03\x04": "a ZIP archive", b"<svg": "an SVG drawing", b"<!DO": "a web page"}
+_KNOWN_STARTS = {
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a ZIP archive",
+    b"<svg": "an SVG drawing",
+    b"<!DO": "a web page",
+}
 
 
 class BadImageError(Exception):

@@ -50,7 +50,9 @@ def _check(target: Target, train_size: int | None, per_class: int | None, valida
     if not 0 <= validation < 1:
         raise UsageError(f"validation is the share that is held out, from 0 up to 1; got {validation}")
     if per_class is not None and all(spec.kind == "regression" for spec in target.tasks):
-        raise UsageError(f"per_class={per_class} needs classes, and this target has only values; use train_size=")
+        raise UsageError(
+            f"per_class={per_class} needs classes, and this target has only values; use train_size="
+        )
 
 
 class _Order:

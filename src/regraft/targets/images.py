@@ -14,6 +14,7 @@ from regraft.targets.assemble import Found, assemble
 from regraft.targets.digests import Digests
 from regraft.targets.examples import ImageFiles
 from regraft.targets.files import IMAGE_SUFFIXES, hash_files, is_litter
+from regraft.targets.labels import tasks_json
 from regraft.targets.parts import part_of
 from regraft.targets.target import Target, Tasks, Unreadable
 
@@ -36,7 +37,11 @@ def from_images(folder: str | Path, *, tasks: Tasks, drop_rare: bool) -> Target:
     digests, reasons = hash_files([file.path for file in files], [file.name for file in files])
     reasons.update(wrong)
     good = [index for index in range(len(files)) if index not in reasons]
-    origin = {"kind": "images", "path": str(root.resolve()), "options": {"tasks": tasks, "drop_rare": drop_rare}}
+    origin = {
+        "kind": "images",
+        "path": str(root.resolve()),
+        "options": {"tasks": tasks_json(tasks), "drop_rare": drop_rare},
+    }
     found = Found(
         examples=ImageFiles(
             [files[index].path for index in good],
@@ -64,7 +69,9 @@ def existing_folder(root: Path) -> Path:
     if root.is_dir():
         return root
     if root.exists():
-        raise DataError(f"{root} is a file, not a folder of images; for a table use Target.from_table({str(root)!r})")
+        raise DataError(
+            f"{root} is a file, not a folder of images; for a table use Target.from_table({str(root)!r})"
+        )
     parent = root.parent if root.parent.is_dir() else Path()
     near = difflib.get_close_matches(root.name, sorted(os.listdir(parent)), n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(str(parent / name) for name in near)}?" if near else ""
@@ -83,7 +90,9 @@ def _list_files(root: Path) -> tuple[list[_File], list[str]]:
         files = list(_class_files(root, root, None))
         loose, sentences = _loose_images(root), []
     if not any(_wrong_type(file.path) is None for file in files):
-        raise DataError(f"no image in the {len(folders)} folders of {root}: {', '.join(folders[:6])}. {_LAYOUTS}")
+        raise DataError(
+            f"no image in the {len(folders)} folders of {root}: {', '.join(folders[:6])}. {_LAYOUTS}"
+        )
     if loose:
         sentences.append(f"{len(loose)} images beside the class folders are not used ({loose[0]}, ..).")
     return files, sentences
@@ -139,4 +148,3 @@ def _wrong_type(path: str) -> str | None:
     if suffix and suffix not in IMAGE_SUFFIXES:
         return f"a {suffix} file, not an image"
     return None
-

@@ -44,6 +44,11 @@ def named_kinds(tasks: Tasks, outputs: list[str]) -> dict[str, str]:
     return dict(tasks)
 
 
+def tasks_json(tasks: Tasks) -> dict[str, str] | str | None:
+    """Named tasks as plain JSON."""
+    return tasks if tasks is None or isinstance(tasks, str) else dict(tasks)
+
+
 def _check_kinds(tasks: Mapping[str, str], outputs: list[str]) -> None:
     for name, kind in tasks.items():
         if name not in outputs:
@@ -167,7 +172,9 @@ def _label_set(value: Any) -> list[Any]:
 def _encode_values(name: str, values: list[Any], kind: str) -> tuple[TaskSpec, np.ndarray]:
     words = [value for value in values if value is not None and not isinstance(value, int | float)]
     if words:
-        raise DataError(f"{name!r} was named regression, but {words[0]!r} is not a number ({len(words)} are not)")
+        raise DataError(
+            f"{name!r} was named regression, but {words[0]!r} is not a number ({len(words)} are not)"
+        )
     bad = [index for index, value in enumerate(values) if value is not None and not np.isfinite(value)]
     if bad:
         raise DataError(
@@ -273,9 +280,13 @@ def _dropped_sentence(spec: TaskSpec, counts: np.ndarray, rare: np.ndarray) -> s
     return f"{spec.name}: dropped {len(rare)} classes with fewer than two readable examples: {named}."
 
 
-def missing_sentence(specs: tuple[TaskSpec, ...], labels: Mapping[str, np.ndarray], there: Mapping[str, Any]) -> list[str]:
+def missing_sentence(
+    specs: tuple[TaskSpec, ...], labels: Mapping[str, np.ndarray], there: Mapping[str, Any]
+) -> list[str]:
     """Sentences about outputs that lack labels."""
     counts = Counter({spec.name: int((~there[spec.name]).sum()) for spec in specs})
     return [
-        f"{name}: {count} of {len(labels[name])} examples have no label." for name, count in counts.items() if count
+        f"{name}: {count} of {len(labels[name])} examples have no label."
+        for name, count in counts.items()
+        if count
     ]

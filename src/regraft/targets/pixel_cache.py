@@ -94,7 +94,9 @@ class PixelCache:
     def _shape(self, count: int) -> tuple[int, int, int, int]:
         return (count, *self.geometry.size, 3)
 
-    def _fill(self, digests: np.ndarray, indices: list[int], data: Any, workers: int | None) -> dict[bytes, str]:
+    def _fill(
+        self, digests: np.ndarray, indices: list[int], data: Any, workers: int | None
+    ) -> dict[bytes, str]:
         folder = self._new_shard(digests)
         jobs = _chunks(indices, data)
         shape = self._shape(len(indices))

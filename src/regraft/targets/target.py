@@ -186,7 +186,10 @@ class Target:
         """The same target with an origin on disk: what lives in memory only is written into ``folder``."""
         if self.held is None:
             return self
-        origin = {**self.origin, **self.held.write(Path(folder))}
+        # The kinds of task are named, so that what was found in memory is found again in the files.
+        kinds = {spec.name: spec.kind for spec in self.tasks}
+        options = {**self.origin.get("options", {}), "tasks": kinds}
+        origin = {**self.origin, **self.held.write(Path(folder)), "options": options}
         return replace(self, origin=origin, held=None)
 
     @classmethod
@@ -216,7 +219,9 @@ class Target:
         return from_table(table, columns, tasks=tasks, drop_rare=drop_rare)
 
     @classmethod
-    def from_arrays(cls, X: Any, y: Any, *, groups: Any = None, tasks: Tasks = None, drop_rare: bool = False) -> Target:
+    def from_arrays(
+        cls, X: Any, y: Any, *, groups: Any = None, tasks: Tasks = None, drop_rare: bool = False
+    ) -> Target:
         """Images ``(N, H, W)`` or ``(N, H, W, C)``, or a list of texts; labels as an array or a dict of arrays."""
         from regraft.targets.arrays import from_arrays
 

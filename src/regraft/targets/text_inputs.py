@@ -69,7 +69,10 @@ def tokenise(
             _rename_unless_there(part, store)
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    return Tokens(**{name: _mapped(store / f"{name}.npy") for name in ("ids", "ends", "owners", "counts")})
+    columns = {
+        name: np.load(store / f"{name}.npy", allow_pickle=False) for name in ("ends", "owners", "counts")
+    }
+    return Tokens(np.memmap(store / "ids.i32", dtype=np.int32, mode="r"), **columns)
 
 
 def _rename_unless_there(part: Path, store: Path) -> None:
@@ -80,35 +83,53 @@ def _rename_unless_there(part: Path, store: Path) -> None:
             raise
 
 
-def _mapped(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+def tokenise_here(texts: list[str], preprocessing: TextPreprocessing) -> Tokens:
+    """Tokens of a few texts, in memory."""
+    table = _Table()
+    ids = [
+        ids for row in _encoded(open_tokenizer(preprocessing), texts, preprocessing) for ids in table.add(row)
+    ]
+    columns = table.columns()
+    return Tokens(np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32), **columns)
+
+
+class _Table:
+    """Where the pieces of each text lie, as it grows."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self.owners: list[int] = []
+        self.counts: list[int] = []
+        self.examples = 0
+
+    def add(self, encodings: list[Any]) -> Iterator[np.ndarray]:
+        """Note the chunks of the next text and give their ids."""
+        for encoding in encodings:
+            self.lengths.append(len(encoding.ids))
+            self.owners.append(self.examples)
+            self.counts.append(len(encoding.ids) - sum(encoding.special_tokens_mask))
+            yield np.asarray(encoding.ids, dtype=np.int32)
+        self.examples += 1
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns of :class:`Tokens` but the ids."""
+        columns = {"ends": np.cumsum(self.lengths), "owners": self.owners, "counts": self.counts}
+        return {name: np.asarray(values, dtype=np.int64) for name, values in columns.items()}
 
 
 def _write_tokens(
     batches: Iterable[list[str]], total: int, preprocessing: TextPreprocessing, folder: Path
 ) -> None:
     """Ids go to disk as they come, so that no more than a batch of texts is in memory."""
-    tokenizer = open_tokenizer(preprocessing)
-    lengths: list[int] = []
-    owners: list[int] = []
-    counts: list[int] = []
-    with open(folder / "ids.raw", "wb") as stream, progress("Tokenising", total, unit="texts") as advance:
-        example = 0
+    tokenizer, table = open_tokenizer(preprocessing), _Table()
+    with open(folder / "ids.i32", "wb") as stream, progress("Tokenising", total, unit="texts") as advance:
         for texts in batches:
             for encodings in _encoded(tokenizer, texts, preprocessing):
-                for encoding in encodings:
-                    np.asarray(encoding.ids, dtype=np.int32).tofile(stream)
-                    lengths.append(len(encoding.ids))
-                    owners.append(example)
-                    counts.append(len(encoding.ids) - sum(encoding.special_tokens_mask))
-                example += 1
+                for ids in table.add(encodings):
+                    ids.tofile(stream)
             advance(len(texts))
-    ids = np.fromfile(folder / "ids.raw", dtype=np.int32)
-    (folder / "ids.raw").unlink()
-    columns = {"ids": ids, "ends": np.cumsum(lengths), "owners": owners, "counts": counts}
-    for name, values in columns.items():
-        np.save(folder / f"{name}.npy", np.asarray(values, dtype=np.int32 if name == "ids" else np.int64))
+    for name, values in table.columns().items():
+        np.save(folder / f"{name}.npy", values)
 
 
 def open_tokenizer(preprocessing: TextPreprocessing) -> Any:

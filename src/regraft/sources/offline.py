@@ -113,3 +113,19 @@ def _fetch(
     except OSError as error:
         raise OfflineError(f"fetching {name!r} from the hub broke off: {error}") from error
     return Path(folder)
+
+
+def cached_download(name: str, url: str) -> Path:
+    """The file behind a library's address: from torch's cache if it is there, else fetched."""
+    import torch
+
+    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+    if place.is_file():
+        return place
+    require_network(name, "torch's local cache", url)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(place), progress=False)
+    except OSError as error:
+        raise OfflineError(f"fetching {name!r} broke off: {error}") from error
+    return place

@@ -134,8 +134,8 @@ def _with_channels_last(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if array.ndim == 4 and array.shape[1] in _CHANNELS:
         return np.moveaxis(array, 1, 3), [f"Images {array.shape} are taken for (N, channels, height, width)."]
     raise UsageError(
-        f"images have the shape {array.shape}; give (N, height, width) or (N, height, width, channels) with 1, 3 "
-        "or 4 channels. Rows of features that are no images are not a target yet; "
+        f"images have the shape {array.shape}; give (N, height, width) or (N, height, width, channels) with "
+        "1, 3 or 4 channels. Rows of features that are no images are not a target yet; "
         "flat pictures go in as X.reshape(-1, height, width)"
     )
 
@@ -147,7 +147,8 @@ def image_scale(array: np.ndarray) -> tuple[float, str]:
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and np.isfinite(high)):
         raise DataError(
-            f"pixel values go from {low:g} to {high:g}; give them within 0..1 or 0..255 (undo any normalisation)"
+            f"pixel values go from {low:g} to {high:g}; give them within 0..1 or 0..255 "
+            "(undo any normalisation)"
         )
     whole = high if high > 0 else 1.0
     if high <= 1:

@@ -10,8 +10,9 @@ import numpy as np
 
 from regraft.core.errors import DataError
 from regraft.targets.examples import Examples
-from regraft.targets.labels import drop_rare_classes, encode, missing_sentence, named_kinds
+from regraft.targets.labels import encode, missing_sentence, named_kinds
 from regraft.targets.parts import DEFAULT_TEST, POOL, TEST, VALIDATION, fix_test, part_of, present
+from regraft.targets.rare import drop_rare_classes
 from regraft.targets.target import Target, Tasks, Unreadable
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _given_parts(splits: Sequence[str | None]) -> np.ndarray:
 
 
 def _set_aside_copies(target: Target) -> Target:
-    """Take examples out of training (or validation) whose bytes also stand in the given test part, and say so."""
+    """Take examples out of training and validation whose bytes also stand in the given test part; say so."""
     contents = target.examples.hashes.codes()
     sentences: list[str] = []
     keep = np.ones(len(target), dtype=bool)

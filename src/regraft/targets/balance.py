@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regraft.core.task_spec import TaskSpec
-from regraft.targets.labels import class_counts
+from regraft.targets.rare import class_counts
 
 if TYPE_CHECKING:
     from regraft.targets.target import Target

@@ -1,4 +1,4 @@
-"""Which column is what: asked for, or guessed where the name leaves no doubt; and columns that can be mapped."""
+"""Which column is what: as asked for, or guessed by name; and columns that can be larger than memory."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _named(columns: TableColumns, labels: Sequence[str]) -> Iterator[tuple[str, 
 
 
 def require_column(name: str, names: Sequence[str], role: str, place: str) -> None:
-    """Raise ``DataError`` with the columns there are, the nearest first, where ``name`` is not one of them."""
+    """Raise ``DataError`` with the columns there are, the nearest first, unless ``name`` is one of them."""
     if name in names:
         return
     near = sorted(
@@ -91,8 +91,8 @@ def _guess(role: str, known: Sequence[str], names: Sequence[str], place: str, se
     found = next((lower[name] for name in known if name in lower), None)
     if found is None:
         raise DataError(
-            f"no column of {place} is called {', '.join(known[:-1])} or {known[-1]}; say which holds the {role} "
-            f"with {role}=. The columns are {', '.join(names)}"
+            f"no column of {place} is called {', '.join(known[:-1])} or {known[-1]}; say which holds the "
+            f"{role} with {role}=. The columns are {', '.join(names)}"
         )
     sentences.append(f"The column {found!r} is taken for the {role}; name another one with {role}=.")
     return found
@@ -184,5 +184,5 @@ class ImageStructs:
 
 def _bytes_or_path(value: Any) -> bytes | str | None:
     if not isinstance(value, dict):
-        return value  # type: ignore[no-any-return]
+        return value
     return value.get("bytes") if value.get("bytes") is not None else value.get("path")

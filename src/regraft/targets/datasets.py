@@ -77,8 +77,8 @@ def from_dataset(dataset: Any, columns: TableColumns, *, tasks: Tasks, drop_rare
 def _from_disk(library: Any, path: Path) -> Any:
     if not path.is_dir() or not is_saved_dataset(path):
         raise DataError(
-            f"{path} is not a folder that datasets' save_to_disk made; for class folders use Target.from_images, "
-            "for a csv, parquet or jsonl file Target.from_table"
+            f"{path} is not a folder that datasets' save_to_disk made; for class folders use "
+            "Target.from_images, for a csv, parquet or jsonl file Target.from_table"
         )
     return library.load_from_disk(str(path))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,6 +25,9 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_EXIF_ERRORS = (
+    ArithmeticError, AttributeError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error,
+)  # fmt: skip
 _KNOWN_STARTS = {
     b"%PDF": "a PDF",
     b"PK\x03\x04": "a ZIP archive",
@@ -38,7 +42,7 @@ class BadImageError(Exception):
 
 @dataclass(frozen=True)
 class Geometry:
-    """The part of an image preprocessing that decides which pixels are kept: not the mean, not the deviation."""
+    """The part of an image preprocessing that decides which pixels are kept."""
 
     size: tuple[int, int]
     crop_fraction: float = 0.875
@@ -60,8 +64,9 @@ def read_pixels(data: str | bytes | np.ndarray, geometry: Geometry) -> np.ndarra
 
 
 def open_image(data: str | bytes | np.ndarray, wanted: tuple[int, int] | None = None) -> Image.Image:
-    """The decoded first frame of an image, as it is stored. JPEG files are decoded at a fraction of their size
-    where ``wanted`` (height, width) needs no more."""
+    """The decoded first frame of an image, as it is stored. JPEG files are decoded at a fraction of their
+    size where ``wanted`` (height, width) needs no more.
+    """
     if isinstance(data, np.ndarray):
         return _from_array(data)
     try:
@@ -137,7 +142,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """RGB in 8 bits: EXIF orientation applied, transparency onto white, 16 bits scaled."""
     try:
         turned = ImageOps.exif_transpose(image)
-    except Exception:  # unreadable EXIF says nothing about the orientation; the picture itself is fine
+    except _EXIF_ERRORS:  # unreadable EXIF says nothing about the orientation; the picture itself is fine
         turned = image
     if turned.mode == "RGB" and "transparency" not in turned.info:
         return turned
@@ -197,7 +202,8 @@ def _scaled_size(size: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
 
 def _without_long_ends(image: Image.Image, height: int, width: int) -> Image.Image:
     """Cut what the centre crop cannot reach off very long pictures: resizing a 1 x 100,000 strip whole would
-    make a picture of gigabytes."""
+    make a picture of gigabytes.
+    """
     reach = 4 * max(height / width, width / height)
     most_wide, most_high = int(image.height * reach), int(image.width * reach)
     if image.width <= most_wide and image.height <= most_high:
@@ -210,7 +216,7 @@ def _without_long_ends(image: Image.Image, height: int, width: int) -> Image.Ima
 def decode_into(
     folder: str, shape: tuple[int, ...], jobs: list[tuple[int, str | bytes | np.ndarray]], geometry: Geometry
 ) -> list[tuple[int, str]]:
-    """Decode images into their slots of a shard and mark them done; returns the slots that failed, with reasons.
+    """Decode images into their slots of a shard and mark them done; returns the slots that failed, and why.
 
     The pixels are on disk before they are marked: a slot that is marked is whole.
     """

@@ -29,7 +29,7 @@ class Digests(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [row.tobytes().hex() for row in self.array[index]]
-        return self.array[index].tobytes().hex()
+        return str(self.array[index].tobytes().hex())
 
     def select(self, indices: np.ndarray) -> Digests:
         """Those at the given indices."""
@@ -46,7 +46,7 @@ class Digests(Sequence[str]):
         return codes.astype(np.int64)
 
     def ranks(self, salt: str = "") -> np.ndarray:
-        """``uint64 (N,)``: a number drawn from the hash of salt and content hash; its order is a fixed shuffle."""
+        """``uint64 (N,)``: drawn from the hash of salt and content hash; its order is a fixed shuffle."""
         import hashlib
 
         start = hashlib.sha256(salt.encode())
@@ -58,7 +58,7 @@ class Digests(Sequence[str]):
         return np.frombuffer(bytes(numbers), dtype=">u8").astype(np.uint64)
 
     def shuffled(self, key: int) -> np.ndarray:
-        """``uint64 (N,)``: a number drawn from content hash and key (the finaliser of splitmix64, Steele et al. 2014)."""
+        """``uint64 (N,)``, drawn from content hash and key by the finaliser of splitmix64 (Steele et al. 2014)."""
         mixed = self.array[:, :8].copy().view("<u8").reshape(-1).astype(np.uint64) ^ np.uint64(key)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)

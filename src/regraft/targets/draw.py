@@ -21,8 +21,8 @@ def draw(
     """Train and validation out of the pool.
 
     Everything hangs on one order of the examples, drawn by seed, whose every prefix holds the classes in
-    proportion. A draw is a prefix of it, and which of its examples validate depends on their place in it only:
-    so the train part of a smaller draw is a subset of that of a larger one, and so is the validation part.
+    proportion. A draw is a prefix of it, and which of its examples validate depends on their place in it
+    only: so the train part of a smaller draw is a subset of that of a larger one, and the validation part too.
     """
     from regraft.targets.target import Draw
 
@@ -84,7 +84,8 @@ class _Order:
 
     def validates(self, validation: float) -> np.ndarray:
         """``bool (N,)``: of each stratum's units every 1/validation-th, never the first. Strata start at
-        different phases, so that many small classes still give the share asked for."""
+        different phases, so that many small classes still give the share asked for.
+        """
         chosen = np.zeros(len(self.part), dtype=bool)
         if validation <= 0 or not len(self.members):
             return chosen

@@ -1,4 +1,4 @@
-"""Stores of examples: where each example's bytes are found; nothing is decoded and little is held in memory."""
+"""Stores of examples: where each example's bytes are found; nothing is decoded, little held."""
 
 from __future__ import annotations
 

@@ -10,8 +10,11 @@ from regraft.core.console import track
 
 LITTER = frozenset({"thumbs.db", "desktop.ini", "icon\r", "__macosx"})
 IMAGE_SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .gif .bmp .dib .tif .tiff .webp .ppm .pgm .pbm .pnm .tga .ico .avif .jp2".split()
-)
+    {
+        ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp",
+        ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".avif", ".jp2",
+    }
+)  # fmt: skip
 _CHUNK = 1 << 20
 
 

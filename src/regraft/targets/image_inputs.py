@@ -38,7 +38,9 @@ def content_keys(hashes: Sequence[str], preprocessing_fingerprint: str) -> list[
 
 
 class ImageInputs:
-    """Images as :class:`regraft.core.inputs.Inputs`: one piece each, ``{"pixels": Float[Tensor, "B 3 H W"]}``."""
+    """Images as :class:`regraft.core.inputs.Inputs`: one piece each, batched as
+    ``{"pixels": Float[Tensor, "B 3 H W"]}``.
+    """
 
     def __init__(
         self, names: Sequence[str], hashes: Digests, pixels: Pixels, preprocessing: ImagePreprocessing

@@ -1,4 +1,4 @@
-"""Items to predict: files, folders, globs, tables, texts, arrays and pictures, in the order they were given."""
+"""Items to predict: files, folders, globs, tables, texts, arrays and pictures, in the order given."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _as_list(items: Any) -> Iterable[Any]:
         return [items]
     if isinstance(items, str | bytes | Path) or hasattr(items, "mode") or hasattr(items, "columns"):
         return [items]
-    return items  # type: ignore[no-any-return]
+    return items
 
 
 def _image_items(items: Iterable[Any], column: str | None) -> Iterator[_Item]:

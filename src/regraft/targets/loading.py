@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ _FOLDER_OPTIONS = ("tasks", "drop_rare")
 
 
 def load_target(data: Any, **options: Any) -> Target:
-    """The target that ``data`` is or names: a Target, a folder of images, a table file, a saved data set, a data
-    frame, a Dataset, or ``(X, y)``. Options are those of the loader that fits; those that are None are not given."""
+    """The target that ``data`` is or names: a Target, a folder of images, a table file, a saved data set, a
+    data frame, a Dataset, or ``(X, y)``. Options are those of the loader that fits; None means not given.
+    """
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(data, Target):
         _only(options, (), "a Target, which is loaded already")
@@ -71,7 +72,11 @@ def _reload(kind: str, path: Path, options: dict[str, Any]) -> Target:
         from regraft.targets.arrays import reload_arrays
 
         return reload_arrays(path, options)
-    loaders = {"images": Target.from_images, "table": Target.from_table, "dataset": Target.from_dataset}
+    loaders: dict[str, Callable[..., Target]] = {
+        "images": Target.from_images,
+        "table": Target.from_table,
+        "dataset": Target.from_dataset,
+    }
     if kind not in loaders:
         raise DataError(f"unknown kind of data {kind!r}; this run was made by another version of regraft")
     return loaders[kind](path, **options)

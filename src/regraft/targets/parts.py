@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +50,7 @@ def fix_test(target: Target, size: float | int, salt: str) -> np.ndarray:
     candidates = np.flatnonzero(labelled & (target.part != VALIDATION))
     wanted = _test_count(size, len(candidates))
     units = units_of(target.examples.hashes, target.groups)
-    # A unit with an example in the given validation part cannot go to test: its bytes would stand on both sides.
+    # A unit with an example in the given validation part cannot go to test: it would stand on both sides.
     fixed = np.isin(units, units[target.part == VALIDATION])
     candidates = candidates[~fixed[candidates]]
     part = np.where(target.part == VALIDATION, VALIDATION, POOL).astype(np.int8)
@@ -85,7 +86,7 @@ def _take_units(
 def _unit_table(
     candidates: np.ndarray, units: np.ndarray, keys: np.ndarray, stratum: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each unit: its example with the smallest key, how many examples it has, and that example's stratum."""
+    """Of each unit: its example with the smallest key, how many examples it has, its stratum."""
     order = candidates[np.lexsort((keys[candidates], units[candidates]))]
     _, starts, sizes = np.unique(units[order], return_index=True, return_counts=True)
     first = order[starts]
@@ -93,12 +94,13 @@ def _unit_table(
 
 
 def _shares(keys: np.ndarray, sizes: np.ndarray, stratum: np.ndarray) -> np.ndarray:
-    """Where in its stratum each unit lies, 0..1 in the order of the keys; the last one comes after all others,
-    so that every class keeps something to train on."""
+    """Where in its stratum each unit lies, 0..1 in the order of the keys; the last one comes after all
+    others, so that every class keeps something to train on.
+    """
     shares = np.empty(len(keys))
     order = np.lexsort((keys, stratum))
     bounds = np.flatnonzero(np.diff(stratum[order], prepend=-2, append=-2))
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in pairwise(bounds):
         members = order[start:stop]
         weight = sizes[members]
         shares[members] = (np.cumsum(weight) - weight / 2) / weight.sum()
@@ -117,6 +119,6 @@ def labelled_examples(target: Target) -> np.ndarray:
 def present(kind: str, values: np.ndarray) -> np.ndarray:
     """``bool (N,)``: where a label is there."""
     if kind in ("binary", "multiclass"):
-        return values >= 0
+        return np.asarray(values >= 0)
     there: np.ndarray = ~np.isnan(values)
-    return there if kind == "regression" else there.all(axis=1)
+    return there.all(axis=1) if kind == "multilabel" else there

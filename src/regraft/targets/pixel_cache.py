@@ -53,8 +53,9 @@ class PixelCache:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def decode(self, digests: np.ndarray, data: Any, *, workers: int | None) -> dict[int, str]:
-        """Decode the images with these content hashes ``uint8 (N, 32)`` that are not there yet; ``data[index]``
-        is asked for them only. Returns the reasons of those that cannot be read, by index."""
+        """Decode the images with these content hashes ``uint8 (N, 32)`` that are not there yet; ``data[i]``
+        is asked for them only. Returns the reasons of those that cannot be read, by index.
+        """
         known = self._known()
         missing = [int(index) for index in _firsts(digests) if digests[index].tobytes() not in known]
         if not missing:

@@ -28,8 +28,8 @@ class PlainBaseline:
     name
         As printed: ``SVM on 32x32 grey pixels``.
     values
-        What an estimator is fitted to: ``Float32[np.ndarray, "N D"]`` of pixels, or an array of texts; indexed by
-        an array of examples.
+        What an estimator is fitted to: ``Float32[np.ndarray, "N D"]`` of pixels, or an array of texts;
+        indexed by an array of examples.
     estimators
         For an output the candidates, ``(label, unfitted scikit-learn estimator)``; choose on validation.
     """

@@ -55,8 +55,7 @@ def store_texts(column: Column, names: Sequence[str]) -> Stored:
 
     def judge(value: Any) -> bytes | str:
         data = as_bytes(value)
-        reason = text_reason(data)
-        return reason if reason or data is None else hashlib.sha256(data).digest()
+        return text_reason(data) or hashlib.sha256(data or b"").digest()
 
     rows, digests, unreadable = _judged(column, names, judge, "Reading texts", "texts")
     return Stored(Texts(column, rows, _picked(names, rows), digests), rows, unreadable)  # type: ignore[arg-type]

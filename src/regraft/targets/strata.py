@@ -1,4 +1,4 @@
-"""Strata: what a draw keeps in proportion: the classes of the first class-like output, or bands of a value."""
+"""Strata: what a draw keeps in proportion: the classes of the first output that has some, or bands."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regraft.core.task_spec import TaskSpec
-from regraft.targets.labels import class_counts
+from regraft.targets.rare import class_counts
 from regraft.targets.strata import strata
 from regraft.targets.thumbnails import thumbnail
 

@@ -155,7 +155,8 @@ def _store(opened: _Opened, layout: Layout) -> Stored:
 
 def table_rows(table: Any, column: str | None, role: str) -> Iterator[tuple[str, Any, Path, str | None]]:
     """Rows of a table without labels, in order: name, value (a path or bytes; a text's bytes), the table's
-    folder, and why the row cannot be read, or None."""
+    folder, and why the row cannot be read, or None.
+    """
     names, place = _names_of(table)
     if column is None:
         column = guess_item(role, names, place)

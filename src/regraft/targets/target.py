@@ -45,7 +45,9 @@ class Draw:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What the model is needed for. Make one with ``from_images``, ``from_table``, ``from_arrays`` or ``from_dataset``.
+    """What the model is needed for.
+
+    Make one with ``from_images``, ``from_table``, ``from_arrays`` or ``from_dataset``.
 
     Attributes
     ----------
@@ -142,7 +144,7 @@ class Target:
 
     def without(self, bad: Sequence[tuple[int, str]]) -> Target:
         """The target without examples that turned out to be unreadable, with the reasons."""
-        from regraft.targets.labels import drop_rare_classes
+        from regraft.targets.rare import drop_rare_classes
 
         if not bad:
             return self
@@ -212,8 +214,9 @@ class Target:
         tasks: Tasks = None,
         drop_rare: bool = False,
     ) -> Target:
-        """A csv, tsv, parquet or jsonl file, a pandas or pyarrow table, with a column of image paths or of text."""
-        from regraft.targets.tables import TableColumns, from_table
+        """A csv, tsv, parquet or jsonl file, a pandas or pyarrow table, with a column of image paths or texts."""
+        from regraft.targets.columns import TableColumns
+        from regraft.targets.tables import from_table
 
         columns = TableColumns(label=label, image=image, text=text, group=group, split=split)
         return from_table(table, columns, tasks=tasks, drop_rare=drop_rare)
@@ -222,7 +225,7 @@ class Target:
     def from_arrays(
         cls, X: Any, y: Any, *, groups: Any = None, tasks: Tasks = None, drop_rare: bool = False
     ) -> Target:
-        """Images ``(N, H, W)`` or ``(N, H, W, C)``, or a list of texts; labels as an array or a dict of arrays."""
+        """Images ``(N, H, W)`` or ``(N, H, W, C)``, or a list of texts; labels as an array or dict of arrays."""
         from regraft.targets.arrays import from_arrays
 
         return from_arrays(X, y, groups=groups, tasks=tasks, drop_rare=drop_rare)
@@ -241,8 +244,8 @@ class Target:
         drop_rare: bool = False,
     ) -> Target:
         """A Hugging Face ``Dataset`` or ``DatasetDict``, or the folder that one was saved to."""
+        from regraft.targets.columns import TableColumns
         from regraft.targets.datasets import from_dataset
-        from regraft.targets.tables import TableColumns
 
         columns = TableColumns(label=label, image=image, text=text, group=group, split=split)
         return from_dataset(dataset, columns, tasks=tasks, drop_rare=drop_rare)

@@ -160,7 +160,8 @@ def bucket_of(lengths: np.ndarray, max_length: int) -> np.ndarray:
 
 class TextInputs:
     """Texts as :class:`regraft.core.inputs.Inputs`: a piece for each chunk,
-    ``{"input_ids": Int64[Tensor, "B L"], "attention_mask": Int64[Tensor, "B L"]}``."""
+    ``{"input_ids": Int64[Tensor, "B L"], "attention_mask": Int64[Tensor, "B L"]}``.
+    """
 
     def __init__(
         self, names: Sequence[str], hashes: Digests, tokens: Tokens, preprocessing: TextPreprocessing

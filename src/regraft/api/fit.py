@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,25 @@ import torch
 
 from regraft.api.plan import as_plan
 from regraft.core.console import say
-from regraft.core.errors import ResumeError, UsageError
+from regraft.core.errors import PlanError, ResumeError, UsageError
 from regraft.core.files import write_csv, write_json
-from regraft.engine import Checkpoints, History, Run, Settings, Workspace, execute, open_workspace, write_model
+from regraft.engine import (
+    Checkpoints,
+    History,
+    Run,
+    Settings,
+    Workspace,
+    execute,
+    open_workspace,
+    write_model,
+)
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.evidence import Ledger, final_figures
 from regraft.inference.predictor import model_logits
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan, plan_hash, write_plan
 from regraft.sources import Source, find
-from regraft.targets import Draw, Target, load_target, prepare, reload
+from regraft.targets import Draw, Prepared, Target, load_target, prepare, reload
 from regraft.tasks import Task
 
 
@@ -34,6 +42,7 @@ def fit(
     *,
     out: str | Path,
     sources: Mapping[str, Source] | None = None,
+    builder: Any = None,
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
     command: Sequence[str] = (),
@@ -54,7 +63,9 @@ def fit(
     out
         A folder that does not exist yet or is empty.
     sources
-        Opened sources by their names in the plan, for networks of your own; others are found by name.
+        Opened sources by their names in the plan; others are found by name.
+    builder
+        What builds a network of your own, ``module:function`` or a callable. A plan never names it.
     settings
         Device, threads, backend.
     max_unreadable
@@ -84,19 +95,24 @@ def fit(
             "settings": asdict(settings),
             "hashes": {"plan": plan_hash(written), "data": kept.fingerprint},
         },
+        builder=builder,
     )
     write_plan(written, folder / "plan.yaml")
-    return _carry_out(run, written, kept, settings, dict(sources or {}))
+    return _carry_out(run, written, kept, settings, open_sources(written, sources or {}, builder))
 
 
 def resume(
-    folder: str | Path, *, sources: Mapping[str, Source] | None = None, settings: Settings | None = None
+    folder: str | Path,
+    *,
+    sources: Mapping[str, Source] | None = None,
+    builder: Any = None,
+    settings: Settings | None = None,
 ) -> Run:
     """Go on with a run that was interrupted or killed; the result is what it would have been, to the bit.
 
     Raises :class:`ResumeError` where the data or the plan are no longer those of the run.
     """
-    run = Run.load(folder)
+    run = Run.load(folder, builder=builder)
     if run.status == "done":
         say(f"{folder} is done already; there is nothing to go on with.")
         return run
@@ -109,7 +125,24 @@ def resume(
                 f"the {what} of {folder} changed since the run began ({what} hash {expected[:12]} then, "
                 f"{found[what][:12]} now). Put it back as it was, or fit into a new folder."
             )
-    return _carry_out(run, plan, target, settings or Settings(**run.facts["settings"]), dict(sources or {}))
+    settings = settings or Settings(**run.facts["settings"])
+    return _carry_out(run, plan, target, settings, open_sources(plan, sources or {}, builder))
+
+
+def open_sources(plan: Plan, given: Mapping[str, Source], builder: Any) -> dict[str, Source]:
+    """The source of each of the plan's models: one that was handed over, or found by name.
+
+    A plan is data that people share, so it may not say which code to run.
+    """
+    opened = {}
+    for name, spec in plan.models.items():
+        if "builder" in spec.options:
+            raise PlanError(
+                f"the model {name!r} of the plan names a builder; hand it over with --builder instead"
+            )
+        options = spec.options if builder is None else {**spec.options, "builder": builder}
+        opened[name] = given.get(spec.source) or find(spec.source, **options)
+    return opened
 
 
 def check_folder(folder: Path) -> None:
@@ -138,18 +171,13 @@ def _status(run: Run) -> Iterator[None]:
         raise
 
 
-def _carry_out(
-    run: Run, plan: Plan, target: Target, settings: Settings, sources: dict[str, Source]
-) -> Run:
+def _carry_out(run: Run, plan: Plan, target: Target, settings: Settings, sources: dict[str, Source]) -> Run:
     start = time.monotonic()
+    student = sources["student"]
     with _status(run):
-        links_from = {
-            name: sources.get(spec.source) or find(spec.source, **spec.options) for name, spec in plan.models.items()
-        }
-        student = links_from["student"]
         prepared = prepare(target, student.preprocessing, max_unreadable=run.facts["max_unreadable"])
         run.note(status="running")
-        work, links = _open(run, plan, prepared, links_from, settings)
+        work = _open(run, plan, prepared, sources, settings)
         work.spend("read", time.monotonic() - start)
         execute(work)
         _finish(run, work, student, start)
@@ -157,16 +185,16 @@ def _carry_out(
 
 
 def _open(
-    run: Run, plan: Plan, prepared: Any, sources: dict[str, Source], settings: Settings
-) -> tuple[Workspace, dict[str, Link]]:
-    target: Target = prepared.target
+    run: Run, plan: Plan, prepared: Prepared, sources: dict[str, Source], settings: Settings
+) -> Workspace:
+    target = prepared.target
     for note in target.notes:
         say(note)
     draw = draw_examples(plan, target)
     tasks = fitted_tasks(target, draw)
     links = {name: link_of(plan, name, source, tasks) for name, source in sources.items()}
     _write_records(run, target, draw, links)
-    work = open_workspace(
+    return open_workspace(
         plan,
         target,
         prepared.inputs,
@@ -177,7 +205,6 @@ def _open(
         history=History(run.folder / "history.jsonl"),
         checkpoints=Checkpoints(run.folder / "checkpoints"),
     )
-    return work, links
 
 
 def link_of(plan: Plan, name: str, source: Source, tasks: dict[str, Task]) -> Link:
@@ -190,7 +217,11 @@ def link_of(plan: Plan, name: str, source: Source, tasks: dict[str, Task]) -> Li
 def _write_records(run: Run, target: Target, draw: Draw, links: dict[str, Link]) -> None:
     """What is known before anything is trained: data, links, what could not be read."""
     summary = target.summary()
-    summary["parts"] = {"train": len(draw.train), "validation": len(draw.validation), "test": len(target.test)}
+    summary["parts"] = {
+        "train": len(draw.train),
+        "validation": len(draw.validation),
+        "test": len(target.test),
+    }
     write_json(run.folder / "target.json", summary)
     write_json(run.folder / "link.json", {"models": {name: link.to_json() for name, link in links.items()}})
     rows = [{"item": bad.item, "reason": bad.reason} for bad in target.unreadable]
@@ -210,7 +241,7 @@ def _finish(run: Run, work: Workspace, source: Source, start: float) -> None:
     run.note(
         status="done",
         outcome=outcome(metrics),
-        backend=", ".join(sorted(work.backends)) or "eager",
+        backend=", ".join(work.backends) or "eager",
         device=str(work.device),
         threads=torch.get_num_threads(),
         source=source.summary(),

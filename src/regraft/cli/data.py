@@ -10,7 +10,9 @@ from regraft.cli import options as o
 
 
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove it all; everything can be made again.")] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove it all; everything can be made again.")
+    ] = False,
     json: o.AsJson = False,
 ) -> None:
     """See, and free, what is kept between runs: decoded images, activations. REGRAFT_CACHE moves it."""

@@ -34,7 +34,9 @@ def sources(
 def link(
     source: Annotated[str, typer.Argument(help="A source's name; `regraft sources` lists them.")],
     target: Annotated[Path, typer.Argument(help="Data, as for `regraft fit`.")],
-    require: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least share of shared parameters.")] = 0.95,
+    require: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Least share of shared parameters.")
+    ] = 0.95,
     maps: Annotated[list[str] | None, typer.Option("--map", help="Rename source tensors: REGEX=>TO.")] = None,
     waive: Annotated[list[str] | None, typer.Option(help="Excuse rows that match this pattern.")] = None,
     label: o.Label = None,

@@ -18,8 +18,8 @@ _COMPUTE = "Compute"
 DataPath = Annotated[
     Path,
     typer.Argument(
-        help="A folder of class folders of images (or train/ val/ test/ with class folders); a csv, tsv, parquet "
-        "or jsonl file; or a saved Hugging Face dataset."
+        help="A folder of class folders of images (or train/ val/ test/ with class folders); a csv, tsv, "
+        "parquet or jsonl file; or a saved Hugging Face dataset."
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run, as written by `regraft fit --out`.")]
@@ -31,9 +31,13 @@ Image = Annotated[str | None, typer.Option(help="Column of image paths.", rich_h
 Text = Annotated[str | None, typer.Option(help="Column of texts.", rich_help_panel=_DATA)]
 Group = Annotated[
     str | None,
-    typer.Option(help="Column whose equal values never stand on both sides of a split.", rich_help_panel=_DATA),
+    typer.Option(
+        help="Column whose equal values never stand on both sides of a split.", rich_help_panel=_DATA
+    ),
 ]
-Split = Annotated[str | None, typer.Option(help="Column that says train, val or test.", rich_help_panel=_DATA)]
+Split = Annotated[
+    str | None, typer.Option(help="Column that says train, val or test.", rich_help_panel=_DATA)
+]
 TaskKind = Annotated[
     list[str] | None,
     typer.Option(
@@ -48,28 +52,38 @@ DropRare = Annotated[
 ]
 TestSize = Annotated[
     str | None,
-    typer.Option(help="Share (0.2) or count (500) of the test part. Default: 0.2, or the data's own.", rich_help_panel=_DATA),
+    typer.Option(
+        help="Share (0.2) or count (500) of the test part. Default: 0.2, or the data's own.",
+        rich_help_panel=_DATA,
+    ),
 ]
-TestSalt = Annotated[
-    str, typer.Option(help="Another word fixes another test part.", rich_help_panel=_DATA)
-]
+TestSalt = Annotated[str, typer.Option(help="Another word fixes another test part.", rich_help_panel=_DATA)]
 SourceName = Annotated[
     str | None,
-    typer.Option("--source", help="Pretrained model; `regraft sources` lists them. Default: one that fits the data."),
+    typer.Option(
+        "--source", help="Pretrained model; `regraft sources` lists them. Default: one that fits the data."
+    ),
 ]
 Size = Annotated[
     int | None, typer.Option(help="Input size in pixels, where the source reads images of any size.")
 ]
 BuilderOption = Annotated[
     str | None,
-    typer.Option("--builder", help="MODULE:FUNCTION that builds a network of your own, for file: sources and their runs."),
+    typer.Option(
+        "--builder",
+        help="MODULE:FUNCTION that builds a network of your own, for file: sources and their runs.",
+    ),
 ]
 StrategyName = Annotated[
-    str, typer.Option("--strategy", help="How to train; `regraft plan --list` says which are there and when to use them.")
+    str,
+    typer.Option(
+        "--strategy", help="How to train; `regraft plan --list` says which are there and when to use them."
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes every random choice.")]
 PerClass = Annotated[
-    int | None, typer.Option(min=2, help="Labelled examples to use of each class, for training and validation.")
+    int | None,
+    typer.Option(min=2, help="Labelled examples to use of each class, for training and validation."),
 ]
 TrainSize = Annotated[
     int | None, typer.Option(min=2, help="Labelled examples to use, for training and validation together.")
@@ -84,7 +98,10 @@ Backend = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 MaxUnreadable = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Share of examples that may turn out unreadable.", rich_help_panel=_DATA)
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="Share of examples that may turn out unreadable.", rich_help_panel=_DATA
+    ),
 ]
 
 

@@ -17,7 +17,10 @@ def prove(
     seeds: Annotated[int, typer.Option(min=3, help="Paired seeds: every arm sees the same draws.")] = 8,
     budget: Annotated[str, typer.Option(help="Time to spend: 90s, 20m, 2h.")] = "20m",
     scratch: Annotated[
-        str, typer.Option(help="The arm from scratch: same (network), small (another one), or auto (what fits the budget).")
+        str,
+        typer.Option(
+            help="The arm from scratch: same (network), small (another one), or auto (what fits the budget)."
+        ),
     ] = "auto",
     fail_if_harmed: Annotated[
         bool, typer.Option("--fail-if-harmed", help="Exit with status 3 where the verdict is HARMED.")
@@ -126,7 +129,9 @@ def _print_csv(predictions: list[dict[str, Any]]) -> None:
     for entry in predictions:
         row = {"item": entry["item"], "error": entry.get("error", "")}
         for name, fields in entry.get("outputs", {}).items():
-            row.update({f"{name}.{key}": _cell(value) for key, value in fields.items() if key != "probabilities"})
+            row.update(
+                {f"{name}.{key}": _cell(value) for key, value in fields.items() if key != "probabilities"}
+            )
         writer.writerow(row)
 
 

@@ -18,8 +18,11 @@ MODEL_FORMAT = 1
 
 
 def write_model(folder: Path, model: Grafted, source: Source, tasks: dict[str, Task]) -> None:
-    """Write ``model.safetensors``, ``model.json`` and the tokenizer; ``model.json`` comes last, so that a folder
-    that has one has everything."""
+    """Write ``model.safetensors``, ``model.json`` and the tokenizer.
+
+    ``model.json`` comes last, so that a folder that has one has everything.
+
+    """
     weights = folder / "model.safetensors"
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(weights) as part:
@@ -43,7 +46,7 @@ def write_model(folder: Path, model: Grafted, source: Source, tasks: dict[str, T
 
 
 def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that share memory get their own: safetensors keeps no ties, the network's code makes them anew."""
+    """Tensors that share memory get their own: safetensors keeps no ties, the network's code does."""
     seen: set[int] = set()
     apart = {}
     for name, tensor in state.items():

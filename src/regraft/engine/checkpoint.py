@@ -42,15 +42,18 @@ class Checkpoints:
     def write(self, state: Mapping[str, Any], tensors: Mapping[str, Tensors]) -> None:
         """Write a checkpoint and drop those that are older than the newest two.
 
-        1. everything into a folder under another name, synced; 2. rename; 3. drop old ones. A kill between any
-        two steps leaves the one before in place. A full disk raises :class:`TrainingError`; nothing is lost.
+        1. everything into a folder under another name, synced; 2. rename; 3. drop old ones. A kill
+        between any two leaves the one before in place. A full disk raises :class:`TrainingError`; nothing is
+        lost.
         """
         number = max((self._number(path) for path in self._all()), default=0) + 1
         part = self.folder / f".part-{number:06d}"
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            hashes = {name: self._save(part / f"{name}.safetensors", group) for name, group in tensors.items()}
+            hashes = {
+                name: self._save(part / f"{name}.safetensors", group) for name, group in tensors.items()
+            }
             write_json(part / _STATE, {**state, "files": hashes})
             os.replace(part, self.folder / f"{number:06d}")
         except OSError as error:
@@ -58,8 +61,8 @@ class Checkpoints:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise TrainingError(
-                f"the disk is full: no checkpoint could be written to {self.folder}. The one before is intact; "
-                f"free some space and run: regraft resume {self.folder.parent}"
+                f"the disk is full: no checkpoint could be written to {self.folder}. The one before is "
+                f"intact; free some space and run: regraft resume {self.folder.parent}"
             ) from error
         for old in self._all()[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)

@@ -12,7 +12,7 @@ from regraft.engine.solve_stage import run_solve_stage
 from regraft.engine.train_stage import TrainStageRun
 from regraft.engine.workspace import Workspace
 from regraft.plans import Plan, SolveStage, TrainStage, plan_hash
-from regraft.terms.solvers import find_solver
+from regraft.terms import find_solver
 
 _MODEL = "model."
 
@@ -25,14 +25,16 @@ def check_plan(plan: Plan) -> None:
         elif isinstance(stage, TrainStage):
             make_terms(stage)
         else:
-            raise PlanError(f"stage {stage.name!r} is of kind {stage.kind!r}; solve and train stages can be run")
+            raise PlanError(
+                f"stage {stage.name!r} is of kind {stage.kind!r}; solve and train stages can be run"
+            )
 
 
 def execute(work: Workspace) -> None:
     """Run all stages of ``work.plan``; the models in ``work`` are changed in place.
 
-    With ``work.checkpoints``, goes on from the newest checkpoint and writes new ones. The result is the same to
-    the bit, however often it was stopped, on one backend, number of threads and batch size.
+    With ``work.checkpoints``, goes on from the newest checkpoint and writes new ones. The result is the same
+    to the bit, however often it was stopped, on one backend, number of threads and batch size.
     """
     check_plan(work.plan)
     checkpoint = work.checkpoints.newest() if work.checkpoints else None
@@ -83,9 +85,13 @@ def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
     """Put models and records back; returns the stage to go on with."""
     state = checkpoint.state
     if state["plan"] != plan_hash(work.plan):
-        raise ResumeError("the plan has changed since the checkpoint was written. Put it back, or fit into a new folder.")
+        raise ResumeError(
+            "the plan has changed since the checkpoint was written. Put it back, or fit into a new folder."
+        )
     if state["data"] != work.target.fingerprint:
-        raise ResumeError("the data have changed since the checkpoint was written. Put them back, or fit into a new folder.")
+        raise ResumeError(
+            "the data have changed since the checkpoint was written. Put them back, or fit into a new folder."
+        )
     for name, model in work.models.items():
         model.load_state_dict(checkpoint.tensors[_MODEL + name])
     work.history.rewind(state["history"])

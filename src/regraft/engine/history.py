@@ -31,7 +31,7 @@ class History:
                 stream.write(json.dumps(line) + "\n")
 
     def rewind(self, count: int) -> None:
-        """Forget all lines but the first ``count``: those that were logged after the checkpoint come again."""
+        """Forget all lines but the first ``count``: what came after the checkpoint comes again."""
         if self.path is None:
             self.lines = self.lines[:count]
             return
@@ -40,7 +40,7 @@ class History:
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def sync(self) -> None:
-        """Make sure that what was logged is on disk, so that a checkpoint never counts a line that is lost."""
+        """Make sure that what was logged is on disk: a checkpoint must not count a line that is lost."""
         if self.path is not None and self.path.exists():
             with open(self.path, "rb") as stream:
                 os.fsync(stream.fileno())

@@ -46,7 +46,9 @@ def make_terms(stage: TrainStage) -> tuple[WeightedTerm, ...]:
     """The stage's terms. Raises :class:`PlanError` for what no definition exists for."""
     check_combine_rule(stage.combine.rule)
     if stage.edits:
-        raise PlanError(f"stage {stage.name!r} edits the network ({stage.edits[0].edit}); there are no edits yet")
+        raise PlanError(
+            f"stage {stage.name!r} edits the network ({stage.edits[0].edit}); there are no edits yet"
+        )
     if not stage.terms:
         raise PlanError(f"stage {stage.name!r} has no terms, so there is nothing to minimise")
     return tuple(_make_term(spec, stage) for spec in stage.terms)
@@ -54,10 +56,15 @@ def make_terms(stage: TrainStage) -> tuple[WeightedTerm, ...]:
 
 def _make_term(spec: TermSpec, stage: TrainStage) -> WeightedTerm:
     if isinstance(spec.weight, Learned):
-        raise PlanError(f"the term {spec.computes!r} has a learned weight ({spec.weight.learned}); there is none yet")
+        raise PlanError(
+            f"the term {spec.computes!r} has a learned weight ({spec.weight.learned}); there is none yet"
+        )
     models = spec.models or (stage.model,)
     if models != (stage.model,):
-        raise PlanError(f"the term {spec.computes!r} reads the models {', '.join(models)}; a stage runs one, {stage.model}")
+        raise PlanError(
+            f"the term {spec.computes!r} reads the models {', '.join(models)}; "
+            f"a stage runs one, {stage.model}"
+        )
     term = find_term(spec.computes)(
         models=models, streams=spec.streams, outputs=spec.outputs, options=spec.options
     )

@@ -46,13 +46,18 @@ def open_workspace(
     """Load every model of the plan by its link and put it on the device.
 
     A model that is initialised afresh gets its own code's initialisation, drawn by the plan's seed.
+    Raises LinkError where a link covers less than the plan requires.
     """
     check_plan(plan)
     device = settings.apply()
     models = {}
     for name, spec in plan.models.items():
-        link = links[name].fresh() if spec.initialise == "fresh" else links[name].require(spec.require)
-        models[name] = link.load(seed=plan.seed).to(device)
+        link = (
+            links[name].fresh(seed=plan.seed)
+            if spec.initialise == "fresh"
+            else links[name].require(spec.require)
+        )
+        models[name] = link.load().to(device)
     return Workspace(
         plan=plan,
         target=target,

@@ -24,14 +24,16 @@ def make_optimiser(
     trained parameter that no group matches and for a group that matches none.
     """
     members: list[list[str]] = [[] for _ in groups]
-    homeless = []
+    homeless: list[str] = []
     for name, _ in model.named_parameters():
         if name not in freeze.trainable:
             continue
         home = next((i for i, group in enumerate(groups) if matches(model, name, group.match)), None)
         (homeless if home is None else members[home]).append(name)
     if homeless:
-        raise PlanError(f"trained parameters that belong to no group: {', '.join(homeless)}. Add a group for them.")
+        raise PlanError(
+            f"trained parameters that belong to no group: {', '.join(homeless)}. Add a group for them."
+        )
     parameters = dict(model.named_parameters())
     settings = []
     for group, names in zip(groups, members, strict=True):
@@ -40,7 +42,9 @@ def make_optimiser(
         for decay, dims in ((group.weight_decay, (2, 99)), (0.0, (0, 1))):
             chosen = [parameters[n] for n in names if dims[0] <= parameters[n].ndim <= dims[1]]
             if chosen:
-                settings.append({"params": chosen, "lr": group.rate, "peak": group.rate, "weight_decay": decay})
+                settings.append(
+                    {"params": chosen, "lr": group.rate, "peak": group.rate, "weight_decay": decay}
+                )
     if spec.name == "adamw":
         return AdamW(settings, betas=spec.betas, foreach=False)
     return SGD(settings, momentum=spec.momentum, foreach=False)

@@ -92,7 +92,9 @@ class Run:
         """Final figures on the test part, with intervals, as in ``metrics.json``."""
         path = self.folder / "metrics.json"
         if not path.is_file():
-            raise BundleError(f"{self.folder} has no final figures yet: go on with `regraft resume {self.folder}`")
+            raise BundleError(
+                f"{self.folder} has no final figures yet: go on with `regraft resume {self.folder}`"
+            )
         metrics: dict[str, Any] = read_json(path)
         return metrics
 

@@ -49,8 +49,10 @@ class Settings:
 
 
 def find_device(wanted: str) -> torch.device:
-    """The device that was asked for, or the best one there is; through accelerate, so that its own environment
-    variables and launchers are honoured."""
+    """The device that was asked for, or the best one there is.
+
+    It is found through accelerate, so that accelerate's environment variables and launchers are honoured.
+    """
     if wanted == "cpu":
         return torch.device("cpu")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from regraft.engine.workspace import Workspace
-from regraft.linking import head_key
+from regraft.linking.grafted import head_key
 from regraft.plans import SolveStage
-from regraft.terms.solvers import find_solver
+from regraft.terms import find_solver
 
 
 def run_solve_stage(stage: SolveStage, work: Workspace) -> None:
@@ -40,7 +40,10 @@ def _solve_output(
     )
     if stage.refit:
         solution = solver(features, labels, task, **{**stage.options, "grid": [solution.history["chosen"]]})
+    # A least-squares head's outputs are no logits; what prediction and a later stage read has to be.
+    solution = solution.calibrated()
     key = head_key(output)
     head = work.models[stage.model].heads[key]
+    assert isinstance(head, torch.nn.Linear)
     task.fill_head(head, torch.from_numpy(solution.weight), torch.from_numpy(solution.bias))
     work.trained.update(f"heads.{key}.{name}" for name, _ in head.named_parameters())

@@ -54,7 +54,9 @@ def _order(seed: int, name: str, epoch: int, count: int) -> np.ndarray:
 def open_stream(name: str, spec: StreamSpec, work: Workspace) -> Stream:
     """The stream that a plan describes. Raises :class:`PlanError` for what cannot be read here."""
     if spec.reads != "target" or spec.data is not None:
-        raise PlanError(f"the stream {name!r} reads {spec.data or spec.reads!r}; only the run's own target can be read")
+        raise PlanError(
+            f"the stream {name!r} reads {spec.data or spec.reads!r}; only the run's own target can be read"
+        )
     parts = {"train": work.draw.train, "validation": work.draw.validation}
     parts["all"] = np.sort(np.concatenate([work.draw.train, work.draw.validation]))
     examples = parts[spec.part]

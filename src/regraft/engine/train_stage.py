@@ -157,7 +157,7 @@ class TrainStageRun:
             number = step * accumulate + part
             with torch_randomness(self.work.draw.seed, "step", number):
                 loss = self.objective(number, self._done_share()) / accumulate
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
             total += loss.item()
         self._clip()
         self.optimiser.step()
@@ -168,10 +168,12 @@ class TrainStageRun:
         limit = self.stage.optimiser.clip
         norm = torch.nn.utils.clip_grad_norm_(trained, limit if limit is not None else float("inf"))
         if not torch.isfinite(norm):
-            names = ", ".join(self.work.inputs.names[int(i)] for i in self.leading.at(self.standing.step)[:8])
+            first = self.leading.at(self.standing.step)[:8]
+            names = ", ".join(self.work.inputs.names[int(i)] for i in first)
             raise NonFiniteLossError(
-                f"stage {self.stage.name!r}, step {self.standing.step}: the loss is finite but its gradient is not. "
-                f"The step was not taken; the batch began with {names}. Lower the rates: --set groups.0.rate=VALUE"
+                f"stage {self.stage.name!r}, step {self.standing.step}: the loss is finite but its gradient "
+                f"is not. The step was not taken; the batch began with {names}. "
+                "Lower the rates: --set groups.0.rate=VALUE"
             )
 
     def _after_step(self, loss: float, advance: Advance) -> None:

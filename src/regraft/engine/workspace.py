@@ -13,7 +13,7 @@ from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.history import History
 from regraft.engine.settings import Settings
-from regraft.inference import Embedder, embedder
+from regraft.inference import Embedder
 from regraft.linking import Grafted
 from regraft.plans import Plan
 from regraft.targets import Draw, Target
@@ -49,13 +49,13 @@ class Workspace:
     history: History = field(default_factory=History)
     checkpoints: Checkpoints | None = None
     keep: bool = True
-    backends: set[str] = field(default_factory=set)
+    embedders: list[Embedder] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def embedder(self, model: str, cut: int) -> Embedder:
         """The frozen prefix of a model, up to ``cut``, as it is now."""
-        made = embedder(
+        made = Embedder(
             self.models[model].trunk,
             self.inputs,
             cut=cut,
@@ -63,8 +63,13 @@ class Workspace:
             device=self.device,
             keep=self.keep,
         )
-        self.backends.add(made.backend.name)
+        self.embedders.append(made)
         return made
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """Backends that frozen layers ran on so far."""
+        return tuple(sorted({made.backend_name for made in self.embedders}))
 
     def features(self, model: str, examples: np.ndarray) -> Tensor:
         """Pooled features of examples, ``Float[Tensor, "examples width"]``, computed once."""
@@ -76,7 +81,9 @@ class Workspace:
 
     def labels(self, examples: np.ndarray) -> dict[str, Tensor]:
         """Labels by output, as tensors; raises SealedError for test examples."""
-        return {name: torch.from_numpy(np.asarray(value)) for name, value in self.target.labels(examples).items()}
+        return {
+            name: torch.from_numpy(np.asarray(value)) for name, value in self.target.labels(examples).items()
+        }
 
     def spend(self, what: str, seconds: float) -> None:
         """Book time."""

@@ -2,6 +2,6 @@
 
 from regraft.inference.batching import fixed_batches, pieces_of
 from regraft.inference.cache import cache_contents, clear_cache
-from regraft.inference.embedding import Embedder, embedder
+from regraft.inference.embedding import Embedder
 
-__all__ = ["Embedder", "cache_contents", "clear_cache", "embedder", "fixed_batches", "pieces_of"]
+__all__ = ["Embedder", "cache_contents", "clear_cache", "fixed_batches", "pieces_of"]

@@ -1,11 +1,12 @@
 """Backends: what runs the frozen prefix of a network.
 
-``eager`` is PyTorch as it stands and the reference. ``openvino`` compiles the prefix for this processor; it is
-checked once against eager on real inputs and dropped, aloud, where it departs or cannot convert.
+``eager`` is PyTorch as it stands and the reference. ``openvino`` compiles the prefix for this processor; it
+is checked once against eager on real inputs and dropped, aloud, where it departs or cannot convert.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.core.console import say
-from regraft.core.errors import UsageError
+from regraft.core.errors import MissingPackageError, UsageError
 from regraft.core.inputs import Batch
 from regraft.core.optional import is_installed, require
 from regraft.sources import Trunk
@@ -66,14 +67,15 @@ class _Prefix(nn.Module):
 
 
 class OpenVINOBackend:
-    """The prefix converted from ``torch.export`` and compiled by OpenVINO, in float32, for one batch shape."""
+    """The prefix converted from ``torch.export`` and compiled by OpenVINO, float32, for one batch shape."""
 
     def __init__(self, trunk: Trunk, cut: int, example: Batch):
         openvino: Any = require("openvino", "Compiling the frozen layers", "regraft[fast]")
         self.name = "openvino"
         self._names = tuple(example)
         tensors = tuple(example.values())
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.export warns about its own deprecated parts
             program = torch.export.export(_Prefix(trunk, cut, self._names), tensors)
             model = openvino.convert_model(program)
         settings = {
@@ -91,27 +93,28 @@ class OpenVINOBackend:
         return torch.from_numpy(np.array(self._compiled(values)[self._output]))
 
 
-def choose_backend(
-    trunk: Trunk, cut: int, batches: list[Batch], *, wanted: str, pieces: int, device: torch.device
-) -> Backend:
-    """The backend for a prefix that is to run on ``pieces`` pieces.
+def wanted_backend(wanted: str, *, pieces: int, shapes: int, device: torch.device) -> str:
+    """Which backend a prefix is to run on: decided by counts, never by time, so that equal runs agree.
 
     Parameters
     ----------
-    batches
-        One real batch for each shape that will come. A compiled backend is only used where there is one shape.
     wanted
-        ``auto``, ``eager`` or ``openvino``. ``auto`` depends on the number of pieces and shapes, never on
-        measured time, so that equal runs choose equally.
+        ``auto``, ``eager`` or ``openvino``.
+    pieces, shapes
+        How many pieces the inputs have, and of how many shapes; a compiled prefix has one shape.
     """
     if wanted not in BACKENDS:
         raise UsageError(f"there is no backend {wanted!r}; there are: {', '.join(BACKENDS)}")
-    eager = EagerBackend(trunk, cut, device)
-    fits = len(batches) == 1 and device.type == "cpu"
+    fits = shapes == 1 and device.type == "cpu"
     pays = pieces >= WORTH_COMPILING and is_installed("openvino")
-    if wanted == "eager" or not fits or (wanted == "auto" and not pays):
-        return eager
-    return _checked(trunk, cut, batches[0], eager)
+    compiled = fits and (wanted == "openvino" or (wanted == "auto" and pays))
+    return "openvino" if compiled else "eager"
+
+
+def open_backend(name: str, trunk: Trunk, cut: int, batch: Batch, device: torch.device) -> Backend:
+    """The backend of that name, checked on a real batch; eager where a compiled one cannot be had."""
+    eager = EagerBackend(trunk, cut, device)
+    return eager if name == "eager" else _checked(trunk, cut, batch, eager)
 
 
 def _checked(trunk: Trunk, cut: int, batch: Batch, eager: Backend) -> Backend:
@@ -119,7 +122,9 @@ def _checked(trunk: Trunk, cut: int, batch: Batch, eager: Backend) -> Backend:
     try:
         compiled = OpenVINOBackend(trunk, cut, batch)
         values, reference = compiled.run(batch), eager.run(batch)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError, torch._dynamo.exc.TorchDynamoException) as error:
+    except MissingPackageError:
+        raise
+    except Exception as error:  # noqa: BLE001
         say(f"The frozen layers cannot be compiled ({type(error).__name__}); running them eagerly.")
         return eager
     scale = float(reference.abs().max()) or 1.0

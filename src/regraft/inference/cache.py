@@ -69,7 +69,7 @@ class Shelf:
         self._index(keys, load_file(path)["values"])
 
     def take(self, keys: Sequence[str]) -> Tensor:
-        """Values of the given keys, stacked; shorter ones are padded with zeros at the end of each dimension."""
+        """Values of the given keys, stacked; shorter ones are padded with zeros at each dimension's end."""
         values = [self._where[key][0][self._where[key][1]] for key in keys]
         shapes = {tuple(value.shape) for value in values}
         if len(shapes) == 1:

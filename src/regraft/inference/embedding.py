@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from regraft.core.console import progress
-from regraft.core.hashing import hash_bytes, hash_tensors
+from regraft.core.hashing import hash_bytes, hash_json, hash_tensors
 from regraft.core.inputs import Batch, Inputs
-from regraft.inference.backends import Backend, choose_backend, versions_of
+from regraft.inference.backends import Backend, open_backend, versions_of, wanted_backend
 from regraft.inference.batching import FixedBatch, fixed_batches, pieces_of
 from regraft.inference.cache import Shelf
 from regraft.linking import pool_pieces
@@ -22,21 +22,44 @@ BATCH = 32
 _SHARD = 16  # batches per file of the cache
 
 
-@dataclass
 class Embedder:
     """A frozen prefix, the inputs it reads and the shelf that keeps its activations.
 
-    Make one with :func:`embedder`. The prefix must not change as long as it is used.
+    The prefix must not change as long as it is used. Nothing is compiled before something has to be run.
+
+    Parameters
+    ----------
+    trunk, cut
+        The prefix is the first ``cut`` blocks; all of them give pooled features.
+    backend
+        ``auto``, ``eager`` or ``openvino``.
+    keep
+        False keeps activations in memory only.
     """
 
-    trunk: Trunk
-    cut: int
-    inputs: Inputs
-    backend: Backend
-    shelf: Shelf
+    def __init__(
+        self,
+        trunk: Trunk,
+        inputs: Inputs,
+        *,
+        cut: int,
+        backend: str = "auto",
+        device: torch.device | None = None,
+        keep: bool = True,
+    ):
+        self.trunk, self.inputs, self.cut, self.keep = trunk.eval(), inputs, cut, keep
+        self.device = device or torch.device("cpu")
+        shapes, pieces = len(np.unique(inputs.buckets)), len(inputs.owners)
+        self._weights = hash_tensors(_owned(trunk, cut))
+        self._backend: Backend | None = None
+        self._use(wanted_backend(backend, pieces=pieces, shapes=shapes, device=self.device))
+
+    def _use(self, backend: str) -> None:
+        self.backend_name = backend
+        self.shelf = Shelf.open(self._facts()) if self.keep else Shelf(None)
 
     def activations(self, examples: np.ndarray) -> Tensor:
-        """The activation at the cut of every piece of ``examples``, in order; computed where it is not kept."""
+        """The activation at the cut of every piece of ``examples``, in order; computed if not kept."""
         pieces, _ = pieces_of(self.inputs, examples)
         self.compute(examples)
         return self.shelf.take(self._keys(pieces))
@@ -50,24 +73,43 @@ class Embedder:
 
     def compute(self, examples: np.ndarray) -> None:
         """Run the prefix on whatever is not kept yet, with progress."""
-        pieces, _ = pieces_of(self.inputs, examples)
-        keys = self._keys(pieces)
-        missing = {key: piece for key, piece in zip(keys, pieces, strict=True) if key not in self.shelf}
-        if not missing:
+        if len(self._missing(examples)) == 0:
             return
-        todo = np.fromiter(missing.values(), dtype=np.int64)
+        backend = self._open()
+        todo = self._missing(examples)
         pending: list[tuple[FixedBatch, Tensor]] = []
-        with progress(f"Running the frozen layers ({self.backend.name})", len(todo)) as advance:
+        with progress(f"Running the frozen layers ({backend.name})", len(todo)) as advance:
             for batch in fixed_batches(self.inputs, todo, BATCH):
-                values = self.backend.run(self.inputs.batch(batch.pieces))[: batch.count]
+                values = backend.run(self.inputs.batch(batch.pieces))[: batch.count]
                 if pending and (len(pending) >= _SHARD or pending[0][1].shape[1:] != values.shape[1:]):
-                    self._keep(pending)
+                    self._put(pending)
                     pending = []
                 pending.append((batch, values))
                 advance(batch.count)
-        self._keep(pending)
+        if pending:
+            self._put(pending)
 
-    def _keep(self, pending: list[tuple[FixedBatch, Tensor]]) -> None:
+    def _open(self) -> Backend:
+        """The backend, compiled and checked when first needed; with another shelf if it is another one."""
+        if self._backend is None:
+            batch = self.inputs.batch(np.zeros(BATCH, np.int64)) if self.backend_name != "eager" else {}
+            self._backend = _opened(
+                self.backend_name, self.trunk, self.cut, batch, self.device, self._facts()
+            )
+            if self._backend.name != self.backend_name:
+                self._use(self._backend.name)
+        return self._backend
+
+    def _missing(self, examples: np.ndarray) -> np.ndarray:
+        """Pieces that are not kept, each content once."""
+        pieces, _ = pieces_of(self.inputs, examples)
+        keys = self._keys(pieces)
+        missing = {
+            key: piece for key, piece in zip(keys, pieces.tolist(), strict=True) if key not in self.shelf
+        }
+        return np.fromiter(missing.values(), dtype=np.int64)
+
+    def _put(self, pending: list[tuple[FixedBatch, Tensor]]) -> None:
         pieces = np.concatenate([batch.pieces[: batch.count] for batch, _ in pending])
         self.shelf.add(self._keys(pieces), torch.cat([values for _, values in pending]))
 
@@ -79,41 +121,38 @@ class Embedder:
             for owner, ordinal in zip(owners[pieces].tolist(), (pieces - first).tolist(), strict=True)
         ]
 
+    def _facts(self) -> dict[str, object]:
+        """Everything that an activation depends on beside its example."""
+        return {
+            "weights": self._weights,
+            "network": hash_bytes(repr(self.trunk.network).encode()),
+            "blocks": list(self.trunk.block_names[: self.cut]),
+            "batch": BATCH,
+            "backend": versions_of(self.backend_name),
+            "threads": torch.get_num_threads(),
+            "device": self.device.type,
+            "dtype": "float32",
+        }
 
-def embedder(
-    trunk: Trunk,
-    inputs: Inputs,
-    *,
-    cut: int,
-    backend: str = "auto",
-    device: torch.device | None = None,
-    keep: bool = True,
-) -> Embedder:
-    """An :class:`Embedder` for the first ``cut`` blocks of ``trunk`` (all of them: pooled features).
 
-    Parameters
-    ----------
-    backend
-        ``auto``, ``eager`` or ``openvino``.
-    keep
-        False keeps activations in memory only.
-    """
-    device = device or torch.device("cpu")
-    trunk.eval()
-    chosen = choose_backend(
-        trunk, cut, _one_batch_per_shape(inputs), wanted=backend, pieces=len(inputs.owners), device=device
-    )
-    facts: dict[str, object] = {
-        "weights": hash_tensors(_owned(trunk, cut)),
-        "network": hash_bytes(repr(trunk.network).encode()),
-        "blocks": list(trunk.block_names[:cut]),
-        "batch": BATCH,
-        "backend": versions_of(chosen.name),
-        "threads": torch.get_num_threads(),
-        "device": device.type,
-        "dtype": "float32",
-    }
-    return Embedder(trunk, cut, inputs, chosen, Shelf.open(facts) if keep else Shelf(None))
+_compiled: OrderedDict[str, Backend] = OrderedDict()
+_COMPILED_KEPT = 2
+
+
+def _opened(
+    name: str, trunk: Trunk, cut: int, batch: Batch, device: torch.device, facts: dict[str, object]
+) -> Backend:
+    """Open a backend; compiled ones are kept for the process, because compiling takes seconds."""
+    key = hash_json({**facts, "shapes": [list(tensor.shape) for tensor in batch.values()]})
+    if key in _compiled:
+        _compiled.move_to_end(key)
+        return _compiled[key]
+    backend = open_backend(name, trunk, cut, batch, device)
+    if backend.name != "eager":
+        _compiled[key] = backend
+        while len(_compiled) > _COMPILED_KEPT:
+            _compiled.popitem(last=False)
+    return backend
 
 
 def _owned(trunk: Trunk, cut: int) -> dict[str, Tensor]:
@@ -121,10 +160,3 @@ def _owned(trunk: Trunk, cut: int) -> dict[str, Tensor]:
     names = set(trunk.block_names[:cut])
     state = trunk.network.state_dict()
     return {name: value for name, value in state.items() if trunk.block_of(name) in names}
-
-
-def _one_batch_per_shape(inputs: Inputs) -> list[Batch]:
-    buckets = np.asarray(inputs.buckets)
-    first = [int(np.flatnonzero(buckets == bucket)[0]) for bucket in np.unique(buckets)]
-    return [inputs.batch(np.repeat(np.int64(piece), BATCH)) for piece in first]
-

@@ -12,13 +12,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from regraft.core.errors import BundleError
+from regraft.core.errors import BundleError, LinkError
 from regraft.core.files import read_json
 from regraft.core.inputs import Inputs
 from regraft.core.preprocessing import Preprocessing
 from regraft.core.task_spec import TaskSpec
-from regraft.inference.embedding import BATCH, embedder
-from regraft.linking import Blueprint, Grafted
+from regraft.inference.embedding import BATCH, Embedder
+from regraft.linking import Blueprint, Grafted, restore
 from regraft.sources import find
 from regraft.targets import read_items
 from regraft.tasks import Task, make_task
@@ -52,18 +52,19 @@ class Predictor:
         options = {} if builder is None else {"builder": builder}
         source = find(f"bundle:{folder}", **options)
         tasks = tuple(make_task(TaskSpec.from_json(spec)) for spec in facts["tasks"])
-        model = Blueprint(source, tasks).skeleton()
         try:
-            model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise BundleError(f"{folder / 'model.safetensors'} cannot be loaded into the network: {error}") from error
-        return cls(model.eval(), source.preprocessing, tasks)
+            model = restore(Blueprint(source, tasks), load_file(folder / "model.safetensors"))
+        except (OSError, SafetensorError, LinkError) as error:
+            raise BundleError(
+                f"{folder / 'model.safetensors'} cannot be loaded into the network: {error}"
+            ) from error
+        return cls(model, source.preprocessing, tasks)
 
     def predict(self, items: Any, *, column: str | None = None, backend: str = "eager") -> list[Prediction]:
         """Predict for files, folders, globs, tables, arrays or texts; one entry for each, in input order.
 
-        An entry is ``{"item", "outputs": {NAME: {"task", ..}}}``, with a single output's fields beside ``item``;
-        one that could not be read is ``{"item", "error"}``.
+        An entry is ``{"item", "outputs": {NAME: {"task", ..}}}``, with a single output's fields beside
+        ``item``; one that could not be read is ``{"item", "error"}``.
         """
         found = read_items(items, self.preprocessing, column=column)
         scores = self.scores(found.inputs, backend=backend)
@@ -83,13 +84,19 @@ class Predictor:
 
     def logits(self, inputs: Inputs, *, backend: str = "eager") -> dict[str, np.ndarray]:
         """What the heads give, ``float32 (N, K)`` by output."""
-        return model_logits(self.model, inputs, np.arange(len(inputs)), backend=backend)
+        return self.logits_of(inputs, np.arange(len(inputs)), backend=backend)
+
+    def logits_of(
+        self, inputs: Inputs, examples: np.ndarray, *, backend: str = "eager"
+    ) -> dict[str, np.ndarray]:
+        """The same for some of the examples."""
+        return model_logits(self.model, inputs, examples, backend=backend)
 
 
 def model_logits(
     model: Grafted, inputs: Inputs, examples: np.ndarray, *, backend: str, keep: bool = False
 ) -> dict[str, np.ndarray]:
-    """What the heads of a model give for examples, ``float32 (N, K)`` by output; the model is left in ``eval()``.
+    """What the heads of a model give for examples, ``float32 (N, K)`` by output, in ``eval()`` mode.
 
     ``keep`` caches the trunk's features between runs.
     """
@@ -97,15 +104,13 @@ def model_logits(
     if len(examples) == 0:
         return {name: np.zeros((0, 1), np.float32) for name in model.outputs}
     device = next(model.parameters()).device
-    made = embedder(
-        model.trunk, inputs, cut=len(model.trunk.blocks), backend=backend, device=device, keep=keep
-    )
-    features = made.features(examples)
-    return heads_on(model, features)
+    cut = len(model.trunk.blocks)
+    frozen = Embedder(model.trunk, inputs, cut=cut, backend=backend, device=device, keep=keep)
+    return heads_on(model, frozen.features(examples))
 
 
 def heads_on(model: Grafted, features: torch.Tensor) -> dict[str, np.ndarray]:
-    """The heads on pooled features, in batches of one size so that bits do not depend on how many there are."""
+    """The heads on pooled features, in batches of one size: bits do not depend on how many there are."""
     device = next(model.parameters()).device
     parts: dict[str, list[np.ndarray]] = {name: [] for name in model.outputs}
     with torch.inference_mode():

@@ -17,8 +17,8 @@ class LPFT(Strategy):
     """Start the head at the probe's solution, then fine-tune the last blocks with discriminative rates.
 
     A head that starts at random bends the trunk's features before it knows anything; one that starts solved
-    leaves them alone. ``lpft`` trains the last 3 blocks that hold parameters, ``lpft:5`` the last 5, ``lpft:all``
-    every block. What is in front of them is frozen and computed once.
+    leaves them alone. ``lpft`` trains the last 3 blocks that hold parameters, ``lpft:5`` the last 5,
+    ``lpft:all`` every block. What is in front of them is frozen and computed once.
 
     Source: Kumar et al. (2022), "Fine-tuning can distort pretrained features and underperform
     out-of-distribution". Changed for small data: only the last blocks by default, rates that fall by 0.75 for
@@ -27,7 +27,10 @@ class LPFT(Strategy):
 
     name = "lpft"
     when = "20 labels a class or more, or a target unlike the source: a minute or so, safer than full"
-    cite = "Kumar et al.: Fine-tuning can distort pretrained features and underperform out-of-distribution. ICLR 2022"
+    cite = (
+        "Kumar et al.: Fine-tuning can distort pretrained features and underperform out-of-distribution. "
+        "ICLR 2022"
+    )
 
     def check_argument(self) -> None:
         """A number of blocks, or ``all``."""
@@ -73,6 +76,8 @@ def graded_groups(blocks: tuple[str, ...], rate: float) -> tuple[GroupSpec, ...]
     """One group a block; the last block gets ``rate``, each one in front of it 0.75 times its follower's."""
     count = len(blocks)
     return tuple(
-        GroupSpec(match=(block,), rate=float(f"{rate * DECAY_PER_BLOCK ** (count - 1 - i):.3g}"), weight_decay=0.01)
+        GroupSpec(
+            match=(block,), rate=float(f"{rate * DECAY_PER_BLOCK ** (count - 1 - i):.3g}"), weight_decay=0.01
+        )
         for i, block in enumerate(blocks)
     )

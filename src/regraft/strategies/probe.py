@@ -26,7 +26,9 @@ class Probe(Strategy):
     def check_argument(self) -> None:
         """The solver's name."""
         if self.argument and self.argument not in SOLVERS:
-            raise PlanError(f"probe takes one of {', '.join(SOLVERS)} behind its colon; got {self.argument!r}")
+            raise PlanError(
+                f"probe takes one of {', '.join(SOLVERS)} behind its colon; got {self.argument!r}"
+            )
 
     def plan(self, situation: Situation) -> Plan:
         """One solve stage."""

@@ -42,6 +42,8 @@ class Situation:
             options=self.options,
             initialise="fresh" if fresh else "linked",
             require=0.0 if fresh else 1.0,
+            map=self.link.maps,
+            waive=self.link.waivers,
         )
         return {"student": spec}
 

@@ -1,13 +1,17 @@
-"""What the names in a plan mean: terms and combine rules. Solvers are found in ``terms.solvers``."""
+"""What the names in a plan mean: terms, combine rules, solvers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from regraft.core.errors import PlanError
+from regraft.terms.solvers import Solution, solve_logistic, solve_ridge
 from regraft.terms.supervised import Supervised
 from regraft.terms.term import Term
 
 TERMS: dict[str, type[Term]] = {"supervised": Supervised}
 COMBINE_RULES = ("sum",)
+SOLVERS: dict[str, Callable[..., Solution]] = {"ridge": solve_ridge, "logistic": solve_logistic}
 
 
 def find_term(name: str) -> type[Term]:
@@ -21,3 +25,13 @@ def check_combine_rule(name: str) -> None:
     """Raise :class:`PlanError` for a combine rule that does not exist."""
     if name not in COMBINE_RULES:
         raise PlanError(f"no combine rule is called {name!r}; there are: {', '.join(COMBINE_RULES)}")
+
+
+def find_solver(name: str) -> Callable[..., Solution]:
+    """The solver of that name, or a :class:`PlanError` that lists what there is.
+
+    A solver is called with ``(features, labels, task, **options)``.
+    """
+    if name not in SOLVERS:
+        raise PlanError(f"no solver is called {name!r}; there are: {', '.join(sorted(SOLVERS))}")
+    return SOLVERS[name]

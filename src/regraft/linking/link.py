@@ -56,7 +56,8 @@ class Link:
         return tuple(row for row in self.rows if row.role == "shared" and not row.carried)
 
     def require(self, fraction: float = 0.95) -> Link:
-        """The link itself where at least ``fraction`` of the shared parameters carry over and no row conflicts.
+        """The link itself where at least ``fraction`` of the shared parameters carry over and no row
+        conflicts.
 
         Raises ``LinkError`` that lists everything uncovered at once.
         """
@@ -152,8 +153,9 @@ class Link:
         listed = "\n".join(_say_row(row) for row in rows)
         unused = ", ".join(self.unused[:12]) + (", .." if len(self.unused) > 12 else "")
         return (
-            f"{self.source.name}: {self.coverage.parameters:.1%} of the shared parameters carry over; {demand}. "
-            f"Nothing reaches {len(rows)} tensors:\n{listed}\nunused source tensors: {unused or 'none'}\n"
+            f"{self.source.name}: {self.coverage.parameters:.1%} of the shared parameters carry over; "
+            f"{demand}. Nothing reaches {len(rows)} tensors:\n{listed}\n"
+            f"unused source tensors: {unused or 'none'}\n"
             "Excuse rows with link.waive(PATTERN) (--waive PATTERN), or say where they come from with "
             "maps=['REGEX=>TO'] (--map 'REGEX=>TO')."
         )

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def load_link(link: Link) -> Grafted:
     """The model with its weights. Only the model's own tensors are allocated; the source's stay on disk.
 
-    Where a trunk tensor starts fresh, the network initialises itself, under randomness keyed by the link's seed,
-    and what carries over is copied into it.
+    Where a trunk tensor starts fresh, the network initialises itself, under randomness keyed by the link's
+    seed, and what carries over is copied into it.
     """
     carried = [row for row in link.rows if row.carried]
     with torch_randomness(link.seed, "initialise"):

@@ -42,8 +42,9 @@ def match_names(
 ) -> dict[str, Match]:
     """For each target name the source tensor whose name says that it belongs there.
 
-    1. What the user maps. 2. Equal names. 3. For the rest, the one prefix or suffix, of source or target, that
-    makes most names equal among tensors of equal shape; where another does as well, it is an alternative.
+    1. What the user maps. 2. Equal names. 3. For the rest, the one prefix or suffix, of source or target,
+    that makes most names equal among tensors of equal shape; where another does as well, it is an
+    alternative.
     """
     found: dict[str, Match] = {}
     for rename in renames:

@@ -90,7 +90,7 @@ def _compare(native: Trunk, linked: Trunk, batch: Batch) -> list[tuple[str, floa
 
 
 def relative_difference(ours: Tensor, theirs: Tensor) -> float:
-    """The largest absolute difference over the largest absolute value of ``theirs``; infinite for other shapes."""
+    """The largest difference over the largest value of ``theirs``; infinite where shapes differ."""
     if ours.shape != theirs.shape:
         return math.inf
     difference = (ours - theirs).abs().max().item()

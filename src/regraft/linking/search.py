@@ -25,13 +25,13 @@ def find_link(
     waivers: Sequence[str] = (),
     seed: int = 0,
 ) -> Link:
-    """What carries over from ``source`` to the model that ``blueprint`` describes.
+    r"""What carries over from ``source`` to the model that ``blueprint`` describes.
 
     Parameters
     ----------
     maps
-        ``REGEX=>TO``: a source name that the whole pattern matches is read as ``TO`` (``\\1`` for a group), a name
-        in the trunk's network or in the model.
+        ``REGEX=>TO``: a source name that the whole pattern matches is read as ``TO`` (``\1`` for a group),
+        a name in the trunk's network or in the model.
     waivers
         Patterns (shell style, ``blocks.*``) of target tensors that are excused: they start fresh.
     seed

@@ -1,4 +1,4 @@
-"""Reading checkpoints: safetensors mapped from disk, torch files with ``weights_only=True``, never otherwise."""
+"""Reading checkpoints: safetensors mapped from disk, torch files with ``weights_only=True`` alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def describe(files: Sequence[Path], licence: str) -> Weights:
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
-    """The files that hold the weights of a checkpoint: the path itself, or the shards that its index names."""
+    """The files that hold a checkpoint's weights: the path itself, or the shards that its index names."""
     if not path.name.endswith(".index.json"):
         return (path,)
     try:
@@ -106,8 +106,8 @@ def _refusal(file: Path, message: str) -> SourceError:
     wanted = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"[Uu]nsupported class (\S+)", message)
     if wanted:
         return UnsafeFileError(
-            f"{file} is a pickle that asks to run {wanted.group(1)}; it is refused. Save its tensors instead: "
-            "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+            f"{file} is a pickle that asks to run {wanted.group(1)}; it is refused. "
+            "Save its tensors instead: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         )
     return SourceError(f"{file} is damaged or not a torch checkpoint: {_first_line(message)}")
 

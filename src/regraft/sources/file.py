@@ -75,5 +75,6 @@ def _check_names(source: Source) -> None:
         return
     raise SourceError(
         f"{source.name} is not a checkpoint of the network that {source.handed} builds: no name is shared. "
-        f"The file holds {', '.join(sorted(held)[:4])}, ..; the network wants {', '.join(sorted(wanted)[:4])}, .."
+        f"The file holds {', '.join(sorted(held)[:4])}, ..; "
+        f"the network wants {', '.join(sorted(wanted)[:4])}, .."
     )

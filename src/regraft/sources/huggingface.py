@@ -76,7 +76,7 @@ def _width(source: Source) -> int:
     from regraft.sources.transformer import build, load_config
 
     if source.modality == "text":
-        return int(load_config(source.builder.options["config"]).hidden_size)
+        return int(load_config(source.builder.options["config"]).hidden_size or 0)
     batch = {key: value.to("meta") for key, value in example_batch(source, count=1).items()}
     with torch.device("meta"), torch.no_grad():
         trunk = build(**source.builder.options, width=1).eval()
@@ -102,8 +102,9 @@ def _preprocessing(folder: Path, config: dict[str, Any], size: int | None) -> Pr
     tokenizer = folder / "tokenizer.json"
     if not tokenizer.is_file():
         raise SourceError(
-            f"{folder} says neither how to prepare images (preprocessor_config.json) nor text (tokenizer.json). "
-            "A slow tokenizer is turned into tokenizer.json by AutoTokenizer.from_pretrained(..).save_pretrained(..)"
+            f"{folder} says neither how to prepare images (preprocessor_config.json) nor text "
+            "(tokenizer.json). A slow tokenizer is turned into one by "
+            "AutoTokenizer.from_pretrained(..).save_pretrained(..)"
         )
     if size is not None:
         raise UsageError(f"{folder} reads text: it has no input size in pixels")
@@ -133,7 +134,7 @@ def _image(images: dict[str, Any], config: dict[str, Any], size: int | None) -> 
 
 def _pair(size: Any) -> tuple[int, int]:
     if isinstance(size, dict):
-        side = size.get("shortest_edge", 224)
+        side: Any = size.get("shortest_edge", 224)
         return int(size.get("height", side)), int(size.get("width", side))
     if isinstance(size, (list, tuple)):
         return int(size[0]), int(size[1])

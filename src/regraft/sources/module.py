@@ -34,10 +34,10 @@ def from_module(
 ) -> Source:
     """A network in memory as a source.
 
-    ``module`` takes ``pixels`` ``(pieces, 3, height, width)`` for images, ``input_ids`` and ``attention_mask``
-    ``(pieces, length)`` for text, and gives ``(pieces, width)``, or a map or tokens that are averaged.
-    ``head`` is the name of the submodule that is its classifier: it is taken off. ``classes`` are that
-    classifier's. A module that is ``nn.Sequential`` can be cut between its children.
+    ``module`` takes ``pixels`` ``(pieces, 3, height, width)`` for images, ``input_ids`` and
+    ``attention_mask`` ``(pieces, length)`` for text, and gives ``(pieces, width)``, or a map or tokens that
+    are averaged. ``head`` is the name of the submodule that is its classifier: it is taken off. ``classes``
+    are that classifier's. A module that is ``nn.Sequential`` can be cut between its children.
     """
     tensors = module.state_dict()
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
@@ -125,8 +125,8 @@ def _make(source: Source) -> nn.Module:
     handed = source.handed
     if handed is None:
         raise UsageError(
-            f"{source.name} is a network of your own: hand its builder over again with builder='module:function' "
-            "(--builder module:function)"
+            f"{source.name} is a network of your own: hand its builder over again with "
+            "builder='module:function' (--builder module:function)"
         )
     if isinstance(handed, nn.Module):
         return _afresh(source.name, copy_module(handed))
@@ -148,9 +148,9 @@ def _afresh(name: str, module: nn.Module) -> nn.Module:
             reset()
         elif own:
             raise SourceError(
-                f"{name}: its part {path or type(module).__name__!r} ({type(part).__name__}) cannot be initialised "
-                "anew, because it has no reset_parameters(). Give it one, or hand over a function that builds the "
-                "network"
+                f"{name}: its part {path or type(module).__name__!r} ({type(part).__name__}) cannot be "
+                "initialised anew, because it has no reset_parameters(). Give it one, or hand over a "
+                "function that builds the network"
             )
     return module
 

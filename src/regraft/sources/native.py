@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def load_native(source: Source) -> Trunk:
     """The source as its own library loads it, in ``eval`` mode: what a linked model is compared with.
 
-    Adapters whose library has a loader of its own use that; elsewhere the network's ``load_state_dict`` is handed
-    the checkpoint. Raises ``SourceError`` where the checkpoint does not name every tensor of the network.
+    Adapters whose library has a loader of its own use that; elsewhere the network's ``load_state_dict`` is
+    handed the checkpoint. Raises ``SourceError`` where the checkpoint does not name every tensor of the
+    network.
     """
     loader = getattr(builder_module(source), "load_native", None)
     native: Trunk | None = loader(source) if loader else None

@@ -46,14 +46,14 @@ def require_network(name: str, cache: str, url: str) -> None:
     """Raise :class:`OfflineError` with one sentence that says what to do, unless ``url`` answers soon."""
     if not is_reachable(url):
         raise OfflineError(
-            f"{name!r} is not in {cache} and its hub cannot be reached from here: fetch it once where there is a "
-            "network, or name something that is on this machine (a folder, a file, packaged:..; `regraft sources` "
-            "lists them)"
+            f"{name!r} is not in {cache} and its hub cannot be reached from here: fetch it once "
+            "where there is a network, or name something that is on this machine (a folder, a file, "
+            "packaged:..; `regraft sources` lists them)"
         )
 
 
 def is_reachable(url: str, *, patience: float = _PATIENCE) -> bool:
-    """Whether anything answers at ``url`` within ``patience`` seconds; proxies of the environment are used."""
+    """Whether anything answers at ``url`` within ``patience`` seconds, through a proxy where one is set."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return False
     answers: list[bool] = []

@@ -46,8 +46,9 @@ BUILDERS = {
 def find(name: str | Source, **options: Any) -> Source:
     """The source of this name: ``packaged:efficientnet-lite0``, ``timm:resnet18``, ``bundle:runs/leaves``.
 
-    ``options`` belong to the adapter, as in ``size=96`` for images. Raises ``SourceError`` (unknown, unreadable,
-    offline), ``UsageError`` (an option that the adapter does not have) or ``MissingPackageError``.
+    ``options`` belong to the adapter, as in ``size=96`` for images. Raises ``SourceError`` (unknown,
+    unreadable, offline), ``UsageError`` (an option that the adapter does not have) or
+    ``MissingPackageError``.
     """
     if isinstance(name, Source):
         return name
@@ -61,7 +62,7 @@ def find(name: str | Source, **options: Any) -> Source:
 
 
 def complete(source: Source) -> Source:
-    """The source with what only its network tells: the outputs that it can give and its number of parameters."""
+    """The source with what only its network tells: the outputs that it gives, its number of parameters."""
     import torch
 
     with torch.device("meta"):

@@ -20,9 +20,9 @@ _inside: ContextVar[bool] = ContextVar("weightless", default=False)
 def weightless() -> Iterator[None]:
     """Inside the block every parameter that a module registers goes to the meta device; buffers stay real.
 
-    ``torch.device("meta")`` would leave buffers that no checkpoint holds (position numbers, attention windows)
-    without values. Parameters that modules share stay shared. Not for several threads at a time: torch looks
-    the method up on the class.
+    ``torch.device("meta")`` would leave buffers that no checkpoint holds (position numbers, attention
+    windows) without values. Parameters that modules share stay shared. Not for several threads at a time:
+    torch looks the method up on the class.
     """
     original = nn.Module.register_parameter
     seen: _Seen = {}
@@ -47,8 +47,10 @@ def makes_skeletons() -> bool:
 
 
 def copy_module(module: nn.Module) -> nn.Module:
-    """A deep copy; where skeletons are made, its parameters (under ``torch.device("meta")`` also its buffers)
-    go to the meta device without being copied first."""
+    """A deep copy that takes no memory for parameters where skeletons are made.
+
+    They go to the meta device (under ``torch.device("meta")`` buffers too) without being copied first.
+    """
     if not makes_skeletons():
         return copy.deepcopy(module)
     memo: dict[int, Any] = {}

@@ -22,7 +22,7 @@ _HEADS = ("fc", "heads.head", "head", "classifier")
 
 
 def find(rest: str, *, pretrained: bool = True, size: int | None = None) -> Source:
-    """The torchvision classifier of this name with its best weights; ``pretrained=False`` for its network alone."""
+    """The torchvision classifier of this name with its best weights, or without (``pretrained=False``)."""
     vision = require_vision("torchvision", PURPOSE, EXTRA)
     known = vision.models.list_models(module=vision.models)
     if rest not in known:
@@ -103,7 +103,7 @@ def _inner(network: Any, name: str) -> Any:
 
 
 def build(*, model: str, arguments: dict[str, Any]) -> Trunk:
-    """The network with its last linear layer taken off: a chain where its forward pass is known, else one block."""
+    """The network without its last linear layer: a chain where its forward pass is known, else one block."""
     from torch import nn
 
     from regraft.sources.trunk import Trunk

@@ -26,8 +26,8 @@ _BERT_LIKE = ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel")
 def build(*, config: dict[str, Any], pooling: str, width: int) -> Trunk:
     """The network of this configuration without its pooler, in float32.
 
-    ``pooling`` is ``mean`` (over the attention mask), ``cls`` (the first token) or ``native`` (the network's own
-    pooled output, else the mean over positions); ``width`` is the number of features that come out.
+    ``pooling`` is ``mean`` (over the attention mask), ``cls`` (the first token) or ``native`` (the network's
+    own pooled output, else the mean over positions); ``width`` is the number of features that come out.
     """
     import torch
 
@@ -50,8 +50,8 @@ def load_config(config: Mapping[str, Any]) -> Any:
         return transformers.AutoConfig.for_model(model_type, **fields)
     except (ValueError, KeyError) as error:
         raise SourceError(
-            f"the installed transformers knows no model type {model_type!r}. A model that brings its own code is "
-            "not run; build it yourself and hand it over with regraft.from_module or file:PATH"
+            f"the installed transformers knows no model type {model_type!r}. A model that brings its own "
+            "code is not run; build it yourself and hand it over with regraft.from_module or file:PATH"
         ) from error
 
 
@@ -94,7 +94,7 @@ def as_trunk(network: Any, pooling: str, width: int) -> Trunk:
 
 
 def read(source: Source) -> dict[str, Tensor]:
-    """The checkpoint's tensors; where its names are older than the library, as the library translates them."""
+    """The checkpoint's tensors; names older than the installed library are translated by the library."""
     import torch
 
     from regraft.sources.checkpoint import read_files
@@ -110,7 +110,8 @@ def read(source: Source) -> dict[str, Tensor]:
     folder = _folder(source)
     if not missing or folder is None:
         return tensors
-    return dict(_from_pretrained(source, folder).state_dict())
+    network, absent = _from_pretrained(source, folder)
+    return {name: tensor for name, tensor in network.state_dict().items() if name not in absent}
 
 
 def load_native(source: Source) -> Trunk | None:
@@ -118,8 +119,11 @@ def load_native(source: Source) -> Trunk | None:
     folder = _folder(source)
     if folder is None:
         return None
+    network, absent = _from_pretrained(source, folder)
+    if absent:
+        raise SourceError(f"{source.name}: its weights lack {', '.join(sorted(absent)[:10])}")
     options = source.builder.options
-    return as_trunk(_from_pretrained(source, folder), options["pooling"], options["width"])
+    return as_trunk(network, options["pooling"], options["width"])
 
 
 def _folder(source: Source) -> Path | None:
@@ -127,15 +131,35 @@ def _folder(source: Source) -> Path | None:
     return folder if folder is not None and (folder / "config.json").is_file() else None
 
 
-def _from_pretrained(source: Source, folder: Path) -> nn.Module:
+def _from_pretrained(source: Source, folder: Path) -> tuple[nn.Module, set[str]]:
+    """The network as its library loads it, and the tensors that the library had to make up."""
     import torch
 
     model = model_class(source.builder.options["config"])
     arguments = pooler_arguments(model, source.builder.options["pooling"])
-    network: nn.Module = model.from_pretrained(
-        folder, local_files_only=True, dtype=torch.float32, **arguments
-    )
-    return network.eval()
+    with _quiet():
+        network, report = model.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **arguments
+        )
+    return network.eval(), set(report["missing_keys"])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's bars and its report: a link has one of its own."""
+    from transformers.utils import logging as library
+
+    logging: Any = library
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _bert_embeddings(network: Any, activation: Tensor | None, inputs: Batch) -> Tensor:
@@ -151,6 +175,8 @@ def _bert_layer(index: int, network: Any, activation: Tensor | None, inputs: Bat
 def _mask(network: Any, activation: Tensor | None, inputs: Batch) -> Any:
     """The library's own mask, made anew in each layer: cheap, and no cut has to carry it."""
     from transformers.masking_utils import create_bidirectional_mask
+
+    assert activation is not None
 
     mask = inputs["attention_mask"]
     return create_bidirectional_mask(config=network.config, inputs_embeds=activation, attention_mask=mask)

@@ -34,7 +34,8 @@ class Block:
 
 
 class Trunk(nn.Module):
-    """A network without its head: ``forward(inputs)`` gives pooled features ``Float[Tensor, "pieces width"]``.
+    """A network without its head: ``forward(inputs)`` gives pooled features ``Float[Tensor, "pieces
+    width"]``.
 
     ``network`` keeps the source's own module, so parameter names are the source's own. Running the blocks one
     after the other *is* the forward pass; a cut is therefore exact.
@@ -48,8 +49,8 @@ class Trunk(nn.Module):
     width
         Number of pooled features.
     passing
-        Outputs that the chain passes on its way to the pooled one: the name (``map``, ``tokens``) and the block
-        after which the activation is that output.
+        Outputs that the chain passes on its way to the pooled one: the name (``map``, ``tokens``) and the
+        block after which the activation is that output.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Trunk(nn.Module):
         ``(pieces, length, width)``.
         """
         if name == "pooled":
-            return self(inputs)  # type: ignore[no-any-return]
+            return self.forward(inputs)
         if name not in self.passing:
             raise PlanError(f"the source gives {', '.join(self.outputs)}, not {name!r}")
         activation = self.prefix(inputs, cut=self.cut_after(self.passing[name]))

@@ -11,7 +11,8 @@ from regraft.core.optional import require
 def require_vision(package: str, purpose: str, install: str) -> ModuleType:
     """Import ``package``, which is or needs torchvision.
 
-    Raises ``MissingPackageError``, or ``SourceError`` with the line that mends a torchvision built for another torch.
+    Raises ``MissingPackageError``, or ``SourceError`` with the line that mends a torchvision built for
+    another torch.
     """
     try:
         return require(package, purpose, install)

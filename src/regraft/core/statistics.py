@@ -1,0 +1,219 @@
+r"""Intervals, tests and verdicts over paired seeds.
+
+The setting: the test part is fixed; n seeds draw training examples from a pool that is fixed too; both arms
+see the same draws. The verdict is about the population, so three sources of chance count:
+
+1. *the draw*: n seeds show only some of it. Training sets that share the fraction :math:`\rho` of their
+   examples are correlated, so that the variance of the mean over seeds is not :math:`s^2/n` but
+   :math:`s^2 (1/n + \rho/(1-\rho))` (Nadeau and Bengio 2003, "Inference for the Generalization Error",
+   section 3; there the test sets move, and :math:`\rho` is the fraction used for testing,
+   :math:`\rho/(1-\rho)` that of test to training examples. Here the test part stays and training sets
+   overlap: for a statistic that is smooth in its examples :math:`\rho` is their overlap, and the second
+   summand the delete-d jackknife of Shao and Wu 1989);
+2. *the test part*: the variance over test examples of the mean paired difference;
+3. *their interaction*: which test examples a seed happens to get right. It is part of :math:`s^2`, but not of
+   what overlapping draws share, and is taken out of the second summand of 1.
+
+The parts are added, which counts the interaction twice: conservative. In simulations of linear classifiers
+without a difference, 8 seeds, pools of 100 to 2,000, overlaps of 12 to 80%, 1 to 4% of the 95% intervals
+missed zero; without the overlap term up to 29%, with the ratio of held-out to training examples in its place
+(1/4) up to 21%.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from regraft.core.randomness import numpy_generator
+
+_EXACT_FLIPS = 14
+_SAMPLED_FLIPS = 20_000
+
+
+class Verdict(StrEnum):
+    """What a contrast says: beyond +delta, beyond -delta, within both, or not enough to tell."""
+
+    HELPED = "HELPED"
+    HARMED = "HARMED"
+    EQUIVALENT = "EQUIVALENT"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """Variances that come from the test part having been sampled, in squared units of the metric.
+
+    Attributes
+    ----------
+    shared
+        Of the mean over seeds, from test examples that all seeds see.
+    interaction
+        Of one seed's value, from test examples that this seed happens to get right.
+    count
+        Number of test examples, for degrees of freedom.
+    """
+
+    __test__ = False  # the name is no invitation to pytest
+
+    shared: float = 0.0
+    interaction: float = 0.0
+    count: int = 0
+
+    @classmethod
+    def of_examples(cls, values: np.ndarray) -> TestPart:
+        """From values ``(seeds, examples)`` whose mean over examples is the metric: the two-way table."""
+        seeds, count = values.shape
+        if count < 2 or seeds < 2:
+            raise ValueError(f"at least 2 seeds and 2 test examples are needed, found {seeds} and {count}")
+        middle = values.mean(axis=0)
+        rest = values - middle - values.mean(axis=1, keepdims=True) + values.mean()
+        interaction = float((rest**2).sum() / ((seeds - 1) * (count - 1)))
+        return cls(float(middle.var(ddof=1)) / count, interaction / count, count)
+
+    @classmethod
+    def of_resamples(cls, values: np.ndarray, count: int) -> TestPart:
+        """From bootstrap figures ``(seeds, resamples)``, the same resamples of ``count`` examples for all.
+
+        Resamples in which the metric is undefined for a seed are left out.
+        """
+        defined = values[:, ~np.isnan(values).any(axis=0)]
+        if defined.shape[1] < 2 or len(values) < 2 or count < 2:
+            raise ValueError("at least 2 seeds, 2 test examples and 2 defined resamples are needed")
+        whole = count / (count - 1)  # a bootstrap of few examples varies too little
+        middle = defined.mean(axis=0)
+        rest = (defined - middle).var(axis=1, ddof=1).sum() / (len(values) - 1)
+        return cls(float(middle.var(ddof=1)) * whole, float(rest) * whole, count)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its interval.
+
+    Attributes
+    ----------
+    values
+        One for each seed.
+    mean, low, high, level
+        The interval holds the population's value with probability ``level``.
+    standard_error, degrees
+        Of the mean; degrees of freedom of its t distribution.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    low: float
+    high: float
+    level: float
+    standard_error: float
+    degrees: float
+
+
+def estimate(
+    values: Sequence[float], *, overlap: float = 0.0, test: TestPart | None = None, level: float = 0.95
+) -> Estimate:
+    r"""Mean over seeds with a t interval that allows for overlapping draws and a finite test part.
+
+    Variance :math:`s^2/n + \max(0, s^2 - e)\,\rho/(1-\rho) + v`, see the head of this module, with
+    :math:`s^2` the variance over seeds, :math:`e` and :math:`v` the test part's interaction and shared
+    variance; degrees of freedom after Satterthwaite 1946. For a contrast hand in paired differences and their
+    test part.
+
+    Parameters
+    ----------
+    values
+        One for each seed, at least two.
+    overlap
+        :math:`\rho`, the fraction of its training examples that a draw shares with another, 0 to below 1.
+    test
+        Variances from the test part; none makes it a statement about these test examples.
+    """
+    from scipy.stats import t
+
+    series = np.asarray(values, dtype=np.float64)
+    if len(series) < 2 or not np.isfinite(series).all():
+        raise ValueError(f"at least 2 seeds with a finite value each are needed, found {list(values)}")
+    if not 0 <= overlap < 1:
+        raise ValueError(f"an overlap is a fraction from 0 to below 1, found {overlap}")
+    part = test or TestPart()
+    spread = float(series.var(ddof=1))
+    drawn = spread / len(series) + max(0.0, spread - part.interaction) * overlap / (1 - overlap)
+    error = (drawn + part.shared) ** 0.5
+    degrees = _satterthwaite((drawn, len(series) - 1), (part.shared, part.count - 1))
+    half = float(t.ppf((1 + level) / 2, degrees)) * error
+    mean = float(series.mean())
+    return Estimate(tuple(series.tolist()), mean, mean - half, mean + half, level, error, degrees)
+
+
+def _satterthwaite(*parts: tuple[float, float]) -> float:
+    total = sum(variance for variance, _ in parts)
+    shares = sum(variance**2 / degrees for variance, degrees in parts if variance > 0 and degrees > 0)
+    return total**2 / shares if shares > 0 else parts[0][1]
+
+
+def t_test(contrast: Estimate) -> float:
+    """Two-sided p-value of a mean difference of zero, from the same standard error as the interval."""
+    return min(1.0, 2 * _tail(contrast, 0.0, above=contrast.mean > 0))
+
+
+def _tail(contrast: Estimate, null: float, *, above: bool) -> float:
+    """Probability of a mean as far above (or below) ``null`` as the one found, if ``null`` were true."""
+    from scipy.stats import t
+
+    distance = contrast.mean - null if above else null - contrast.mean
+    if contrast.standard_error == 0:
+        return 0.0 if distance > 0 else 1.0
+    return float(t.sf(distance / contrast.standard_error, contrast.degrees))
+
+
+def sign_flip_test(differences: Sequence[float], *, seed: int = 0) -> float:
+    """Two-sided p-value of paired differences that are as likely with either sign (Fisher 1935, section 21).
+
+    All 2^n flips for up to 14 seeds, else 20,000 drawn ones and the one observed. With n seeds p cannot be
+    below 2^(1-n): 0.031 for 6 seeds, 0.0078 for 8.
+    """
+    series = np.asarray(differences, dtype=np.float64)
+    if len(series) == 0:
+        raise ValueError("at least 1 difference is needed")
+    if len(series) <= _EXACT_FLIPS:
+        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(series))))
+    else:
+        random = numpy_generator(seed, "sign flips", len(series))
+        signs = random.choice((1.0, -1.0), size=(_SAMPLED_FLIPS, len(series)))
+        signs[0] = 1.0
+    sums = np.abs(signs @ series)
+    return float((sums >= abs(series.sum()) * (1 - 1e-12) - 1e-300).mean())
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number, in the order given (Holm 1979): step-down Bonferroni, at most 1."""
+    adjusted = [0.0] * len(p_values)
+    floor = 0.0
+    for rank, position in enumerate(sorted(range(len(p_values)), key=lambda at: p_values[at])):
+        floor = max(floor, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = floor
+    return adjusted
+
+
+def equivalence_test(contrast: Estimate, delta: float) -> float:
+    """P-value of "differs by delta or more": two one-sided t tests (Schuirmann 1987), the larger of both."""
+    return max(_tail(contrast, -delta, above=True), _tail(contrast, delta, above=False))
+
+
+def decide(contrast: Estimate, delta: float) -> Verdict:
+    """The verdict on paired differences, positive where the first arm is better.
+
+    HELPED if the interval lies above +delta, HARMED if below -delta, EQUIVALENT if two one-sided tests at
+    (1 - level) reject a difference of delta or more, otherwise INCONCLUSIVE.
+    """
+    if contrast.low > delta:
+        return Verdict.HELPED
+    if contrast.high < -delta:
+        return Verdict.HARMED
+    if equivalence_test(contrast, delta) < 1 - contrast.level:
+        return Verdict.EQUIVALENT
+    return Verdict.INCONCLUSIVE

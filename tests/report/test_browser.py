@@ -26,10 +26,19 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not on the PATH"),
 ]
 
+KINDS = ["proven", "digits", "sixty", "regression", "multilabel", "texts", "unfinished", "hostile", "long"]
 SECTIONS = ["asked", "data", "source", "plan", "curves", "figures", "mistakes", "worst"]
 SECTIONS += ["arms", "verdict", "costs", "use"]
-FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-component-update
---disable-background-networking --disable-sync --disable-dev-shm-usage --hide-scrollbars""".split()
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+]
+FLAGS += ["--disable-component-update", "--disable-background-networking", "--disable-dev-shm-usage"]
+FLAGS += ["--disable-sync", "--hide-scrollbars"]
 
 
 class Browser:
@@ -118,8 +127,7 @@ def requested(browser: Browser) -> list[str]:
     return [message["params"]["request"]["url"] for message in sent]
 
 
-# Parses "rgb(1, 2, 3)" and "rgb(1 2 3 / 0.5)", lays it over what lies behind, and returns the WCAG contrast of each
-# element's own text, smallest first.
+# The WCAG contrast of each element's own text with what lies behind it, smallest first.
 CONTRAST = """
 const parse = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
 const over = (top, under) => top.slice(0, 3).map((c, i) => c * top[3] + under[i] * (1 - top[3]));
@@ -128,7 +136,8 @@ const behind = node => {
   for (let at = node; at; at = at.parentElement) layers.push(parse(getComputedStyle(at).backgroundColor));
   return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
 };
-const light = rgb => { const f = rgb.map(c => c / 255).map(c => c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
+const linear = c => c <= .03928 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+const light = rgb => { const f = rgb.map(c => linear(c / 255));
   return .2126 * f[0] + .7152 * f[1] + .0722 * f[2]; };
 const found = [];
 for (const node of document.querySelectorAll('body *')) {
@@ -137,7 +146,8 @@ for (const node of document.querySelectorAll('body *')) {
   const style = getComputedStyle(node), back = behind(node);
   const paint = node instanceof SVGElement ? style.fill : style.color;
   const [a, b] = [light(over(parse(paint), back)), light(back)].sort((x, y) => y - x);
-  found.push([(a + .05) / (b + .05), node.tagName + '.' + node.getAttribute('class') + ': ' + node.textContent.slice(0, 40)]);
+  const name = node.tagName + '.' + node.getAttribute('class') + ': ' + node.textContent.slice(0, 40);
+  found.push([(a + .05) / (b + .05), name]);
 }
 return found.sort((x, y) => x[0] - y[0]).slice(0, 5);
 """
@@ -157,21 +167,24 @@ return {
 """
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+# Both schemes at both widths for the page that has everything, and each once for the others.
+VIEWS = [("proven", 1280, "light"), ("proven", 390, "dark")]
+VIEWS += [(kind, width, scheme) for kind in KINDS for width, scheme in ((1280, "dark"), (390, "light"))]
+
+
+@pytest.mark.parametrize(("kind", "width", "scheme"), VIEWS)
 def test_the_report_is_shown_as_it_should_be(
-    browser: Browser, any_folder: Path, width: int, scheme: str
+    browser: Browser, make: Callable[..., Path], kind: str, width: int, scheme: str
 ) -> None:
-    page = write_report(any_folder)
+    page = write_report(make(kind))
     browser.log("browser")
-    browser.show(page, width=width, scheme=scheme)
-    requested(browser)  # what went on before the page was there is of no interest
+    requested(browser)  # what went on before is of no interest
     browser.show(page, width=width, scheme=scheme)
     browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
     facts = browser.run(FACTS)
     if folder := os.environ.get("REGRAFT_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        (Path(folder) / f"{any_folder.name}-{width}-{scheme}.png").write_bytes(browser.picture())
+        (Path(folder) / f"{kind}-{width}-{scheme}.png").write_bytes(browser.picture())
 
     assert facts["overflow"] <= 0
     assert all(complete and wide > 0 and named for complete, wide, named in facts["images"])

@@ -9,7 +9,7 @@ from typing import Any
 from regraft.report._charts import Bar, bars
 from regraft.report._folder import RunFolder
 from regraft.report._media import Example, Gallery, label_text
-from regraft.report._words import MISSING, count, counted, figure, is_number, joined, share
+from regraft.report._words import MISSING, class_name, count, counted, figure, is_number, joined, share
 
 _SHOWN_CLASSES = 15
 _MOST_CLASSES = 400
@@ -36,13 +36,27 @@ class Counts:
     facts: tuple[tuple[str, str], ...] = ()
 
 
+_TONES = {"train": "copied", "train and validation": "copied", "validation": "adapted", "test": "fresh"}
+_TONES |= {"not drawn": "idle"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the examples; ``length`` is its share in percent."""
+
+    name: str
+    text: str
+    length: float
+    tone: str
+
+
 @dataclass(frozen=True)
 class Data:
     """What the data section shows."""
 
     known: bool
     summary: str
-    parts: tuple[tuple[str, str], ...]
+    parts: tuple[Part, ...]
     outputs: tuple[Counts, ...]
     previews: tuple[Example, ...]
     notes: tuple[str, ...]
@@ -80,14 +94,19 @@ def _summary(target: dict[str, Any], unreadable: int) -> str:
     return ", ".join(words) + "."
 
 
-def _parts(target: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    parts = target.get("parts") or {}
-    known = {name: parts[name] for name in ("train", "validation", "test") if is_number(parts.get(name))}
-    if "train" not in known:
-        known = {name: parts[name] for name in ("pool", "test") if is_number(parts.get(name))}
-    whole = sum(known.values())
-    names = {"pool": "train and validation"}
-    return tuple((names.get(name, name), f"{count(n)} ({share(n, whole)})") for name, n in known.items())
+def _parts(target: dict[str, Any]) -> tuple[Part, ...]:
+    parts = {name: int(n) for name, n in (target.get("parts") or {}).items() if is_number(n)}
+    if "train" in parts:
+        shown = [(name, parts.get(name, 0)) for name in ("train", "validation", "test")]
+        left = parts.get("pool", 0) - parts["train"] - parts.get("validation", 0)
+        shown += [("not drawn", left)] if left > 0 else []
+    else:
+        shown = [("train and validation", parts.get("pool", 0)), ("test", parts.get("test", 0))]
+    whole = sum(n for _, n in shown) or 1
+    return tuple(
+        Part(name, f"{count(n)} ({share(n, whole)})", round(100 * n / whole, 2), _TONES[name])
+        for name, n in shown
+    )
 
 
 def _counts(task: dict[str, Any], target: dict[str, Any]) -> Counts:
@@ -97,7 +116,7 @@ def _counts(task: dict[str, Any], target: dict[str, Any]) -> Counts:
     if kind == "regression":
         told = {"mean": "mean", "std": "standard deviation", "min": "smallest", "max": "largest"}
         return Counts(name, words, facts=tuple((told[key], figure(counts.get(key))) for key in told))
-    rows = [(str(label), float(n)) for label, n in counts.items() if is_number(n)]
+    rows = [(class_name(label), float(n)) for label, n in counts.items() if is_number(n)]
     if len(rows) > _SHOWN_CLASSES:
         rows.sort(key=lambda row: -row[1])
     drawn = bars([(label, n, count(n)) for label, n in rows[:_MOST_CLASSES]])

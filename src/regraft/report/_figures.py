@@ -11,7 +11,7 @@ from regraft.report._charts import Dot, DotPlot, Plane, cloud, path, sampled
 from regraft.report._folder import RunFolder
 from regraft.report._media import Example, Gallery, label_text
 from regraft.report._scale import Scale, scale_of
-from regraft.report._words import count, figure, interval, is_number, numbers, share, tick
+from regraft.report._words import class_name, count, figure, interval, is_number, numbers, share, tick
 
 LARGEST_MATRIX = 30
 _MOST_PAIRS = 20
@@ -31,9 +31,10 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the confusion matrix; ``level`` is its share of the row, 0 to 1."""
+    """A cell of the confusion matrix; ``level`` is its ``share`` of the row, 0 to 1."""
 
     text: str
+    share: str
     level: float
     right: bool
     said: str
@@ -82,7 +83,7 @@ def output_views(folder: RunFolder, gallery: Gallery) -> tuple[OutputView, ...]:
 
 
 def _output(name: str, output: dict[str, Any], gallery: Gallery) -> OutputView:
-    classes = tuple(str(item) for item in output.get("classes") or [])
+    classes = tuple(class_name(item) for item in output.get("classes") or [])
     confusion = output.get("confusion") or []
     metrics = output.get("metrics") or {}
     deciding = str(output.get("deciding", ""))
@@ -136,7 +137,7 @@ def _plots(metrics: dict[str, Any], deciding: str) -> tuple[DotPlot, ...]:
     }
     rest = {name: entry for name, entry in known.items() if name not in shares and name not in errors}
     drawn = [
-        (shares, "share of the best possible", 0.0, 1.0),
+        (shares, "share, higher is better", 0.0, 1.0),
         (errors, "in the label's own unit, lower is better", 0.0, None),
         (rest, "higher is better, 1 is perfect", None, 1.0),
     ]
@@ -176,7 +177,7 @@ def axis_writer(percent: bool) -> Callable[[float], str]:
 def _per_class(per_class: dict[str, Any]) -> tuple[tuple[str, str, str, str, str], ...]:
     shares = ("precision", "recall", "f1")
     return tuple(
-        (str(name), *(figure(row.get(key), percent=True) for key in shares), count(row.get("count")))  # type: ignore[misc]
+        (class_name(name), *(figure(row.get(key), percent=True) for key in shares), count(row.get("count")))  # type: ignore[misc]
         for name, row in list(per_class.items())[:_MOST_CLASSES]
     )
 
@@ -184,16 +185,17 @@ def _per_class(per_class: dict[str, Any]) -> tuple[tuple[str, str, str, str, str
 def _matrix(classes: tuple[str, ...], confusion: list[list[int]]) -> Matrix:
     names = classes if len(classes) == len(confusion) else tuple(map(str, range(len(confusion))))
     rows = []
-    for truth, row in zip(names, confusion, strict=True):
+    for row_at, (truth, row) in enumerate(zip(names, confusion, strict=True)):
         whole = sum(row) or 1
         cells = tuple(
             Cell(
                 text=count(n) if n else "",
+                share=share(n, whole),
                 level=round(n / whole, 3),
-                right=truth is predicted,
+                right=row_at == column,
                 said=f"{truth} taken for {predicted}: {n} ({share(n, whole)})",
             )
-            for predicted, n in zip(names, row, strict=True)
+            for column, (predicted, n) in enumerate(zip(names, row, strict=True))
         )
         rows.append((truth, cells))
     return Matrix(names, tuple(rows))
@@ -240,9 +242,9 @@ def _ticks(scale: Scale) -> Any:
 def _wrong(entry: dict[str, Any], gallery: Gallery) -> Example:
     said = label_text(entry.get("predicted"))
     confidence = entry.get("confidence")
-    sure = f" ({figure(confidence, percent=True)} sure)" if is_number(confidence) else ""
+    sure = f"{figure(confidence, percent=True)} sure" if is_number(confidence) else ""
     return gallery.example(
-        entry, title=f"is {label_text(entry.get('label'))}", note=f"predicted {said}{sure}"
+        entry, title=f"is {label_text(entry.get('label'))}", note=f"predicted {said}", sure=sure
     )
 
 

@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from regraft.report._words import figure, is_number, joined, shortened
+from regraft.report._words import ending, figure, is_number, joined, shortened
 
 # Only raster formats: an SVG in a data URI could carry a script or fetch something.
 _IMAGE = re.compile(r"data:image/(?:jpeg|png|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
 _LONGEST_TEXT = 420
-_LONGEST_NAME = 80
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Example:
     item: str
     title: str
     note: str
+    sure: str
     picture: str | None
     text: str | None
 
@@ -35,13 +36,14 @@ class Gallery:
     budget: int
     left_out: int = field(default=0, init=False)
 
-    def example(self, entry: dict[str, Any], *, title: str, note: str = "") -> Example:
+    def example(self, entry: dict[str, Any], *, title: str, note: str = "", sure: str = "") -> Example:
         """An example from a JSON entry with ``item``, ``thumbnail`` and ``text``."""
         text = entry.get("text")
         return Example(
-            item=shortened(entry.get("item", ""), _LONGEST_NAME),
+            item=ending(entry.get("item", ""), _LONGEST_NAME),
             title=shortened(title, _LONGEST_NAME),
-            note=note,
+            note=shortened(note, _LONGEST_NAME),
+            sure=sure,
             picture=self._picture(entry.get("thumbnail")),
             text=None if text is None else shortened(text, _LONGEST_TEXT),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from regraft.report._data import tasks_in_words
 from regraft.report._figures import deciding_metric
 from regraft.report._folder import RunFolder
 from regraft.report._proof import badge, deciding_contrast
-from regraft.report._words import count, difference, is_number, joined, moment, seconds, share
+from regraft.report._words import count, difference, is_number, moment, seconds, share, shortened
 
 _SECRET = re.compile(r"^--?(?:token|api[-_]?key|password)(=|$)", re.IGNORECASE)
 
@@ -24,6 +25,7 @@ class Tile:
     name: str
     figure: str
     note: str
+    tone: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def title_of(folder: RunFolder) -> str:
     """What the run is called: its data's own name, else its folder's."""
     origin = folder.target.get("origin") or {}
     place = str(origin.get("name") or origin.get("path") or "").replace("\\", "/").rstrip("/")
-    return place.rsplit("/", 1)[-1] or folder.path.resolve().name
+    return shortened(place.rsplit("/", 1)[-1] or folder.path.resolve().name, 80)
 
 
 def _subtitle(folder: RunFolder) -> str:
@@ -121,7 +123,7 @@ def _gain(evidence: dict[str, Any]) -> Tile | None:
     note = (
         f"{rest.rstrip(')')}, against {contrast.get('against')}" if rest else f"against {contrast['against']}"
     )
-    return Tile("gain over the best arm without a source", value, note)
+    return Tile("effect of the source", value, note, badge(evidence)[1])
 
 
 def _machine(run: dict[str, Any]) -> str:
@@ -137,14 +139,25 @@ def asked(folder: RunFolder) -> tuple[tuple[str, str], ...]:
     facts = [
         ("status", run.get("status")),
         ("started", moment(run["created"]) if run.get("created") else None),
-        ("seed", run.get("seed")),
         ("strategy", run.get("strategy")),
-        ("backend", _machine(run)),
+        ("seed", run.get("seed")),
+        ("ran on", _machine(run)),
         ("regraft", run.get("regraft")),
-        ("versions", joined([f"{name} {version}" for name, version in (run.get("versions") or {}).items()])),
-        *((f"{name} (sha256)", value) for name, value in (run.get("hashes") or {}).items()),
     ]
-    return tuple((name, str(value)) for name, value in facts if value not in (None, ""))
+    return _known(facts)
+
+
+def fingerprints(folder: RunFolder) -> tuple[tuple[str, str], ...]:
+    """Versions of what took part, and hashes of what went in."""
+    run = folder.run
+    hashes = [(f"{name} (sha256)", value) for name, value in (run.get("hashes") or {}).items()]
+    if (sha256 := (run.get("source") or {}).get("sha256")) not in [value for _, value in hashes]:
+        hashes.append(("source (sha256)", sha256))
+    return _known([*(run.get("versions") or {}).items(), *hashes])
+
+
+def _known(facts: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(name), str(value)) for name, value in facts if value not in (None, ""))
 
 
 def command_line(folder: RunFolder) -> str:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
 
 from regraft.core.files import write_text
 from regraft.report._data import data_section
 from regraft.report._figures import LARGEST_MATRIX, output_views
 from regraft.report._folder import RunFolder, read_folder
 from regraft.report._media import Gallery
-from regraft.report._overview import asked, command_line, costs_of, is_done, overview_of, predict_lines
+from regraft.report._overview import (
+    asked,
+    command_line,
+    costs_of,
+    fingerprints,
+    is_done,
+    overview_of,
+    predict_lines,
+)
 from regraft.report._proof import proof_of
 from regraft.report._training import curves
 from regraft.report._transfer import link_views, plan_view, source_facts
@@ -50,6 +60,7 @@ def render(run: RunFolder, gallery: Gallery) -> str:
             overview=overview_of(run),
             version=run.run.get("regraft", ""),
             asked=asked(run),
+            fingerprints=fingerprints(run),
             command=command_line(run),
             data=data_section(run, gallery),
             source=source_facts(run),
@@ -73,10 +84,17 @@ def render(run: RunFolder, gallery: Gallery) -> str:
 @cache
 def environment() -> jinja2.Environment:
     """The page's templates: everything they print is escaped, and a name they lack is an error."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["breakable"] = breakable
+    return made
+
+
+def breakable(text: str) -> Markup:
+    """A name that may be broken after its dots, slashes, dashes and underscores."""
+    return Markup(re.sub(r"([./_-]+)", r"\1<wbr>", str(escape(text))))

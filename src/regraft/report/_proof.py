@@ -212,6 +212,12 @@ def _dot(row: dict[str, Any], scale: Scale, points: str, **rest: Any) -> Dot:
     )
 
 
+def _without_unit(row: dict[str, Any], percent: bool) -> str:
+    """The difference as it stands beside an axis that names its unit."""
+    text = difference(row.get("mean"), row.get("low"), row.get("high"), percent=percent)
+    return text.replace(" points", "", 1)
+
+
 def _contrast(row: dict[str, Any], percent: bool) -> Contrast:
     verdict = str(row.get("verdict") or "")
     return Contrast(
@@ -240,7 +246,7 @@ def _contrast_plot(
             scale,
             "differences",
             label=f"{row.get('arm', '')} {MINUS} {row.get('against', '')}",
-            text=difference(row.get("mean"), row.get("low"), row.get("high"), percent=percent),
+            text=_without_unit(row, percent),
             tag=str(row.get("verdict") or ""),
             strong=row is deciding_contrast(evidence),
         )

@@ -66,7 +66,6 @@ def source_facts(folder: RunFolder) -> tuple[tuple[str, str], ...]:
         ("parameters", count(source["parameters"]) if is_number(source.get("parameters")) else None),
         ("licence", source.get("licence")),
         ("cite", source.get("cite")),
-        ("weights (sha256)", source.get("sha256")),
     ]
     return tuple((name, str(value)) for name, value in facts if value)
 

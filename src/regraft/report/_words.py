@@ -116,6 +116,17 @@ def shortened(text: Any, length: int) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
+def ending(text: Any, length: int) -> str:
+    """The last ``length`` characters of a name, which tell paths apart."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= length else "…" + line[1 - length :]
+
+
+def class_name(name: Any) -> str:
+    """A class's name, short enough for a table."""
+    return shortened(name, 60)
+
+
 def joined(words: Sequence[str], last: str = "and") -> str:
     """``a, b and c``."""
     return ", ".join(words) if len(words) < 2 else f"{', '.join(words[:-1])} {last} {words[-1]}"

@@ -130,10 +130,18 @@ def import_cycles(root: Path) -> list[str]:
         name: {imported for imported, _ in imports(module, known)} - {name}
         for name, module in modules.items()
     }
+    found = []
+    while cycle := one_cycle(graph):
+        found.append("cycle: " + " <- ".join(cycle))
+        graph[cycle[1]].discard(cycle[0])  # so that the next one is found as well
+    return sorted(found)
+
+
+def one_cycle(graph: dict[str, set[str]]) -> list[str]:
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
-        return ["cycle: " + " <- ".join(error.args[1])]
+        return list(error.args[1])
     return []
 
 
@@ -187,15 +195,28 @@ def unsafe_reading(root: Path) -> list[str]:
     found = []
     for module in read_package(root).values():
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                roots = {
-                    (alias.name if isinstance(node, ast.Import) else node.module or "")
-                    for alias in node.names
-                }
-                found += [f"{module.at(node)} imports {name}" for name in roots & RUNS_CODE_WHEN_READ]
-            elif isinstance(node, ast.Call) and reads_unsafely(node):
+            found += [f"{module.at(node)} uses {name}" for name in unsafe_names(node)]
+            if isinstance(node, ast.Call) and reads_unsafely(node):
                 found.append(f"{module.at(node)} may run code that a file holds: {ast.unparse(node)}")
     return found
+
+
+def unsafe_names(node: ast.AST) -> list[str]:
+    """What a node takes from a module that runs code when it reads; pickle's errors may be caught."""
+    match node:
+        case ast.Import(names=aliases):
+            names = [alias.name for alias in aliases if alias.name != "pickle" or alias.asname]
+        case ast.ImportFrom(module=str(origin), names=aliases):
+            names = [f"{origin}.{alias.name}" for alias in aliases]
+        case ast.Attribute(value=ast.Name(id="pickle"), attr=attribute):
+            names = [f"pickle.{attribute}"]
+        case _:
+            names = []
+    return [
+        name
+        for name in names
+        if name.split(".")[0] in RUNS_CODE_WHEN_READ and name != "pickle.UnpicklingError"
+    ]
 
 
 def reads_unsafely(node: ast.Call) -> bool:
@@ -256,54 +277,19 @@ def test_the_package_keeps(rule: Rule) -> None:
 
 # Rule, file, what is planted in it, and the end of the sentence that has to name it.
 PLANTED = [
-    (
-        upward_imports,
-        "core/planted.py",
-        "from regraft.engine import x",
-        ":1 imports regraft.engine, which stands above",
-    ),
-    (
-        upward_imports,
-        "core/planted.py",
-        "def f():\n    import regraft.cli",
-        ":2 imports regraft.cli, which stands above",
-    ),
-    (
-        upward_imports,
-        "core/planted.py",
-        "from ..tasks import task",
-        ":1 imports regraft.tasks.task, which stands above",
-    ),
-    (
-        upward_imports,
-        "core/planted.py",
-        "X = 'regraft.tasks.task'",
-        ":1 imports regraft.tasks.task, which stands above",
-    ),
+    (upward_imports, "core/planted.py", "from regraft.engine import x", ":1 imports regraft.engine"),
+    (upward_imports, "core/planted.py", "def f():\n    import regraft.cli", ":2 imports regraft.cli"),
+    (upward_imports, "core/planted.py", "from ..tasks import task", ":1 imports regraft.tasks.task"),
+    (upward_imports, "core/planted.py", "X = 'regraft.tasks.task'", ":1 imports regraft.tasks.task"),
     (
         upward_imports,
         "tasks/planted.py",
         "if X:\n    from regraft import sources",
-        ":2 imports regraft.sources, which stands beside",
+        ":2 imports regraft.sources",
     ),
-    (
-        upward_imports,
-        "plans/planted.py",
-        "from regraft.inference import x",
-        ":1 imports regraft.inference, which stands above",
-    ),
-    (
-        upward_imports,
-        "engine/planted.py",
-        "import regraft.strategies",
-        ":1 imports regraft.strategies, which stands beside",
-    ),
-    (
-        upward_imports,
-        "evidence/planted.py",
-        "from regraft import Target",
-        ":1 imports regraft, which stands above",
-    ),
+    (upward_imports, "plans/planted.py", "from regraft.inference import x", ":1 imports regraft.inference"),
+    (upward_imports, "engine/planted.py", "import regraft.strategies", ":1 imports regraft.strategies"),
+    (upward_imports, "evidence/planted.py", "from regraft import Target", ":1 imports regraft"),
     (upward_imports, "attic/planted.py", "", " stands on no floor"),
     (import_cycles, "core/errors.py", "from regraft.core.optional import require", "regraft.core.optional"),
     (knowledge_of_modalities, "engine/planted.py", "x = t.modality == 'image'", ":1 compares a modality"),
@@ -316,7 +302,10 @@ PLANTED = [
         ":1 compares a modality",
     ),
     (openings_of_the_test_part, "engine/planted.py", "t.open_test(ledger, 'peek')", ":1 opens the test part"),
-    (unsafe_reading, "core/planted.py", "import pickle", ":1 imports pickle"),
+    (unsafe_reading, "core/planted.py", "import pickle\nx = pickle.load(f)", ":2 uses pickle.load"),
+    (unsafe_reading, "core/planted.py", "import pickle as safe", ":1 uses pickle"),
+    (unsafe_reading, "core/planted.py", "from pickle import loads", ":1 uses pickle.loads"),
+    (unsafe_reading, "core/planted.py", "import dill", ":1 uses dill"),
     (unsafe_reading, "core/planted.py", "torch.load(path)", ":1 may run code"),
     (unsafe_reading, "core/planted.py", "torch.load(path, weights_only=False)", ":1 may run code"),
     (unsafe_reading, "core/planted.py", "np.load(path, allow_pickle=True)", ":1 may run code"),
@@ -367,10 +356,11 @@ def test_what_is_allowed_is_not_named(tmp_path: Path) -> None:
         "targets/planted.py": "x = target.modality == 'image'",
         "evidence/planted.py": "labels = target.open_test(ledger, 'final')",
         "core/planted.py": "weights = torch.load(path, weights_only=True)\nname = 'regraft'",
+        "core/catching.py": "import pickle\nbad = pickle.UnpicklingError",
     }
     for place, code in allowed.items():
         file = tmp_path / place
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(code, encoding="utf-8")
         (file.parent / "__init__.py").touch()
     (tmp_path / "__init__.py").touch()

@@ -13,6 +13,16 @@ __version__ = "0.1.0"
 _ERRORS = "regraft.core.errors"
 
 _HOMES = {
+    "Blueprint": "regraft.linking",
+    "Link": "regraft.linking",
+    "Plan": "regraft.plans",
+    "Predictor": "regraft.inference.predictor",
+    "Proof": "regraft.linking",
+    "Run": "regraft.engine",
+    "Source": "regraft.sources",
+    "Target": "regraft.targets",
+    "link": "regraft.api.link",
+    "plan": "regraft.api.plan",
     "BudgetError": _ERRORS,
     "BundleError": _ERRORS,
     "DataError": _ERRORS,
@@ -35,6 +45,8 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:  # the same names for type checkers, which cannot read the table
+    from regraft.api.link import link as link
+    from regraft.api.plan import plan as plan
     from regraft.core.errors import (
         BudgetError as BudgetError,
         BundleError as BundleError,
@@ -53,6 +65,12 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot read the tab
         UnsafeFileError as UnsafeFileError,
         UsageError as UsageError,
     )
+    from regraft.engine import Run as Run
+    from regraft.inference.predictor import Predictor as Predictor
+    from regraft.linking import Blueprint as Blueprint, Link as Link, Proof as Proof
+    from regraft.plans import Plan as Plan
+    from regraft.sources import Source as Source
+    from regraft.targets import Target as Target
 
 
 def __getattr__(name: str) -> Any:

@@ -97,8 +97,8 @@ def _convert(path: Path, store: Path, item: str, others: Sequence[str]) -> None:
 
 
 def _write(batches: Iterator[Any], part: Path, bad: list[tuple[int, str]], *, json_columns: bool) -> None:
-    """Batches go to disk as they come. The bad rows are known at the end only: where there are any, the schema,
-    which holds them, is written by a second, mapped, pass.
+    """Batches go to disk as they come. The bad rows are known at the end only: where there are any, the
+    schema, which holds them, is written by a second, mapped, pass.
     """
     first = next(batches, None)
     if first is None:

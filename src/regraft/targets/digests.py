@@ -58,7 +58,7 @@ class Digests(Sequence[str]):
         return np.frombuffer(bytes(numbers), dtype=">u8").astype(np.uint64)
 
     def shuffled(self, key: int) -> np.ndarray:
-        """``uint64 (N,)``, drawn from content hash and key by the finaliser of splitmix64 (Steele et al. 2014)."""
+        """``uint64 (N,)``, drawn from content hash and key by splitmix64's finaliser (Steele et al. 2014)."""
         mixed = self.array[:, :8].copy().view("<u8").reshape(-1).astype(np.uint64) ^ np.uint64(key)
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)

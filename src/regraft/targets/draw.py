@@ -22,7 +22,7 @@ def draw(
 
     Everything hangs on one order of the examples, drawn by seed, whose every prefix holds the classes in
     proportion. A draw is a prefix of it, and which of its examples validate depends on their place in it
-    only: so the train part of a smaller draw is a subset of that of a larger one, and the validation part too.
+    only: so the train part of a smaller draw is a subset of that of a larger one, as is the validation part.
     """
     from regraft.targets.target import Draw
 

@@ -57,7 +57,10 @@ def fix_test(target: Target, size: float | int, salt: str) -> np.ndarray:
     taken = _take_units(target, candidates, units, wanted, salt)
     part[np.isin(units, taken)] = TEST
     if wanted and not (part == TEST).any():
-        raise DataError(f"no test part of {wanted} examples can be made: the groups are too large for it")
+        raise DataError(
+            f"no test part can be made: all {len(candidates)} labelled examples hang together by group or by "
+            "equal bytes, and such examples never stand on both sides"
+        )
     return part
 
 
@@ -75,12 +78,14 @@ def _test_count(size: float | int, count: int) -> int:
 def _take_units(
     target: Target, candidates: np.ndarray, units: np.ndarray, wanted: int, salt: str
 ) -> np.ndarray:
-    """Units in order of their share of their class until ``wanted`` examples are taken."""
+    """Units in order of their place in their class, as many as come nearest to ``wanted`` examples."""
     keys = target.examples.hashes.ranks(salt)
     first, sizes, stratum = _unit_table(candidates, units, keys, strata(target))
     order = np.argsort(_shares(keys[first], sizes, stratum), kind="stable")
-    total = np.cumsum(sizes[order])
-    return units[first[order[total <= wanted]]]
+    totals = np.append(0, np.cumsum(sizes[order])[:-1])  # never all units: one is left to train on
+    fewest = min(1, wanted)
+    taken = fewest + int(np.abs(totals[fewest:] - wanted).argmin()) if len(totals) > fewest else 0
+    return units[first[order[:taken]]]
 
 
 def _unit_table(
@@ -120,5 +125,5 @@ def present(kind: str, values: np.ndarray) -> np.ndarray:
     """``bool (N,)``: where a label is there."""
     if kind in ("binary", "multiclass"):
         return np.asarray(values >= 0)
-    there: np.ndarray = ~np.isnan(values)
-    return there.all(axis=1) if kind == "multilabel" else there
+    there = ~np.isnan(values.reshape(len(values), -1))
+    return np.asarray(there.all(axis=1))

@@ -71,11 +71,11 @@ def _without(target: Target, reasons: dict[int, str], max_unreadable: float) -> 
     if bad > max_unreadable * total:
         first = target.unreadable[0] if target.unreadable else None
         index = min(reasons, default=0)
-        item, reason = (first.item, first.reason) if first else (target.examples.names[index], reasons[index])
+        named = (first.item, first.reason) if first else (target.examples.names[index], reasons[index])
         raise UnreadableError(
             f"{bad} of {total} examples ({bad / total:.1%}) cannot be read, more than the "
-            f"{max_unreadable:.1%} allowed; the first one, {item}: {reason}. Mend or remove them, or allow more with "
-            f"max_unreadable={min(1.0, bad / total + 0.01):.2f} (--max-unreadable)"
+            f"{max_unreadable:.1%} allowed; the first one, {named[0]}: {named[1]}. "
+            f"Mend or remove them, or allow more with max_unreadable={min(1.0, bad / total + 0.01):.2f} (--max-unreadable)"
         )
     return target.without(sorted(reasons.items()))
 

@@ -214,7 +214,7 @@ class Target:
         tasks: Tasks = None,
         drop_rare: bool = False,
     ) -> Target:
-        """A csv, tsv, parquet or jsonl file, a pandas or pyarrow table, with a column of image paths or texts."""
+        """A csv, tsv, parquet or jsonl file, or a data frame, with a column of image paths or of texts."""
         from regraft.targets.columns import TableColumns
         from regraft.targets.tables import from_table
 
@@ -225,7 +225,7 @@ class Target:
     def from_arrays(
         cls, X: Any, y: Any, *, groups: Any = None, tasks: Tasks = None, drop_rare: bool = False
     ) -> Target:
-        """Images ``(N, H, W)`` or ``(N, H, W, C)``, or a list of texts; labels as an array or dict of arrays."""
+        """Images ``(N, H, W[, C])`` or a list of texts; labels as an array or a dict of arrays."""
         from regraft.targets.arrays import from_arrays
 
         return from_arrays(X, y, groups=groups, tasks=tasks, drop_rare=drop_rare)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import pickletools
 import re
+import struct
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +22,19 @@ from regraft.sources.source import Weights
 
 _CONTAINERS = ("state_dict", "model", "model_state_dict", "module")
 _WRAPPERS = ("module.", "_orig_mod.")
+# What torch's unpickler raises at bytes that are no checkpoint.
+_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _RUN = ("trunk.network.", "heads.")  # what a finished run calls its tensors
 
 
@@ -93,23 +109,44 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 def _read_torch(file: Path) -> dict[str, Tensor]:
     try:
-        # Only the zip format can be mapped; older files are read whole.
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        with warnings.catch_warnings():
+            # Torch asks for an issue at pickles that are not its own; here they are refused with a reason.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            # Only the zip format can be mapped; older files are read whole.
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
         raise _refusal(file, str(error)) from error
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError, IndexError, TypeError) as error:
+    except _DAMAGE as error:
         raise SourceError(f"{file} is damaged or not a torch checkpoint: {_first_line(error)}") from error
     return _state_dict(file, content)
 
 
 def _refusal(file: Path, message: str) -> SourceError:
-    wanted = re.search(r"GLOBAL ([\w.]+)", message) or re.search(r"[Uu]nsupported class (\S+)", message)
+    match = re.search(r"GLOBAL ([\w.]+)", message)
+    wanted = match.group(1) if match else _first_global(file)
     if wanted:
         return UnsafeFileError(
-            f"{file} is a pickle that asks to run {wanted.group(1)}; it is refused. "
+            f"{file} is a pickle that asks to run {wanted}; it is refused. "
             "Save its tensors instead: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         )
     return SourceError(f"{file} is damaged or not a torch checkpoint: {_first_line(message)}")
+
+
+def _first_global(file: Path) -> str:
+    """The first thing that a plain pickle asks to import; nothing is run to find out."""
+    strings: list[str] = []
+    try:
+        with open(file, "rb") as stream:
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name == "GLOBAL":
+                    return str(argument).replace(" ", ".")
+                if opcode.name == "STACK_GLOBAL":
+                    return ".".join(strings[-2:])
+                if isinstance(argument, str):
+                    strings.append(argument)
+    except _DAMAGE:
+        return ""
+    return ""
 
 
 def _first_line(message: object) -> str:

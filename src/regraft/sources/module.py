@@ -64,7 +64,7 @@ def from_handed(
         preprocessing=preprocessing,
         handed=handed,
     )
-    trunk = build_user(draft).eval()
+    trunk = (load_native(draft) or build_user(draft)).eval()
     with torch.no_grad():
         width = int(trunk(example_batch(draft, count=1)).shape[1])
     heads = _heads(draft, head, tuple(classes))

@@ -1,0 +1,117 @@
+"""The final figures of a model on the test part, each with its interval: ``metrics.json``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from regraft.core.bootstrap import Interval, bootstrap_interval, share_interval
+from regraft.core.errors import UsageError
+from regraft.core.seal import Ledger
+from regraft.core.task_spec import TaskSpec
+from regraft.evidence.mistakes import confusion, per_class, residuals, worst
+from regraft.targets import Target
+from regraft.tasks import Metric, make_task
+
+_MOST, _LEAST = 1000, 200  # resamples
+_WORK = 2e8  # numbers to resample in all, beyond which fewer resamples are drawn
+
+
+def final_figures(
+    target: Target, scores: Mapping[str, np.ndarray], ledger: Ledger, *, purpose: str = "final figures"
+) -> dict[str, Any]:
+    """Score predictions for the test part; the ledger records that its labels were read.
+
+    Parameters
+    ----------
+    target
+        Whose test part it is.
+    scores
+        By output, decoded scores (``Task.scores``) of ``target.test`` in its order.
+    ledger
+        Counts the reading of test labels.
+
+    Returns
+    -------
+    dict
+        ``metrics.json``: by output every metric of its task with a 95% bootstrap interval over test examples,
+        confusion, figures per class, residuals and the most confidently wrong examples. A figure that is
+        undefined is None.
+    """
+    _check(target, scores)
+    labels = target.open_test(ledger, purpose)
+    outputs = {
+        spec.name: _figures_of(target, spec, scores[spec.name], labels[spec.name])
+        for spec in target.tasks
+        if spec.name in scores
+    }
+    return {"part": "test", "count": len(target.test), "outputs": outputs}
+
+
+def _check(target: Target, scores: Mapping[str, np.ndarray]) -> None:
+    names = [spec.name for spec in target.tasks]
+    unknown = [name for name in scores if name not in names]
+    if unknown or not scores:
+        raise UsageError(
+            f"scores were given for {', '.join(map(repr, unknown)) or 'no output'}; "
+            f"the target's outputs are {', '.join(map(repr, names))}"
+        )
+    wrong = [f"{name!r} has {len(rows)}" for name, rows in scores.items() if len(rows) != len(target.test)]
+    if wrong:
+        raise UsageError(
+            f"scores are needed for the {len(target.test)} examples of target.test, in its order; "
+            f"{', '.join(wrong)}"
+        )
+
+
+def _figures_of(target: Target, spec: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    task = make_task(spec)
+    there = task.present(labels)
+    known, truth, examples = scores[there], labels[there], target.test[there]
+    return {
+        "task": spec.kind,
+        "classes": list(spec.classes),
+        "count": len(truth),
+        "missing": int((~there).sum()),
+        "deciding": task.metrics[0].name,
+        "metrics": {metric.name: metric_json(metric, known, truth) for metric in task.metrics},
+        "confusion": confusion(spec, known, truth),
+        "per_class": per_class(spec, known, truth),
+        "residuals": residuals(spec, known, truth),
+        "worst": worst(target, spec, examples, known, truth),
+    }
+
+
+def metric_json(metric: Metric, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """A metric's figure and its interval, as in ``metrics.json``."""
+    value = metric.compute(scores, labels)
+    interval = _interval(metric, value, scores, labels)
+    return {
+        "value": number(value),
+        "low": number(interval.low),
+        "high": number(interval.high),
+        "higher_is_better": metric.higher_is_better,
+        "percent": metric.percent,
+    }
+
+
+def _interval(metric: Metric, value: float, scores: np.ndarray, labels: np.ndarray) -> Interval:
+    if math.isnan(value):
+        return Interval(value, value)
+    found = bootstrap_interval(
+        lambda counts: metric.resampled(scores, labels, counts),
+        len(labels),
+        resamples=int(np.clip(_WORK // scores.size, _LEAST, _MOST)),
+        purpose="final figures",
+    )
+    # Where every resample is all right (or all wrong) a bootstrap would claim certainty.
+    certain = metric.percent and found.low == found.high
+    return share_interval(value, len(labels)) if certain else found
+
+
+def number(value: float) -> float | None:
+    """The value for JSON, which has no not-a-number."""
+    return float(value) if math.isfinite(value) else None

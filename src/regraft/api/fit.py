@@ -28,7 +28,6 @@ from regraft.engine import (
 )
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.evidence import Ledger, final_figures
-from regraft.inference.predictor import model_logits
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan, plan_hash, write_plan
 from regraft.sources import Source, find
@@ -263,9 +262,7 @@ def _finish(run: Run, work: Workspace, source: Source, start: float) -> None:
 
 def _final_metrics(work: Workspace, ledger: Ledger) -> dict[str, Any]:
     target = work.target
-    logits = model_logits(
-        work.models["student"], work.inputs, target.test, backend=work.settings.backend, keep=work.keep
-    )
+    logits = work.logits(target.test)
     scores = {name: task.scores(logits[name]) for name, task in work.tasks.items()}
     return final_figures(target, scores, ledger)
 

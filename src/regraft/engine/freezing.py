@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft.core.errors import PlanError, TrainingError
 from regraft.core.hashing import hash_tensors
@@ -27,6 +28,8 @@ class Freeze:
     """Names of blocks that hold at least one of them: their buffers and modes follow training."""
     cut: int
     """Number of blocks in the frozen prefix that is computed once."""
+    norm_moves: bool = True
+    """Whether batch norm in moving blocks collects statistics."""
 
     def set_gradients(self, model: Grafted) -> None:
         """Only trained parameters get gradients."""
@@ -38,7 +41,7 @@ class Freeze:
         model.eval()
         for name, module in model.trunk.network.named_modules():
             if _owner(model, name) in self.moving:
-                module.training = True
+                module.training = self.norm_moves or not isinstance(module, _BatchNorm)
         if HEAD in self.moving:
             model.heads.train()
 
@@ -69,7 +72,9 @@ def _owner(model: Grafted, module: str) -> str | None:
         return None
 
 
-def decide_freeze(model: Grafted, trainable: tuple[str, ...], frozen_prefix: str | None) -> Freeze:
+def decide_freeze(
+    model: Grafted, trainable: tuple[str, ...], frozen_prefix: str | None, *, norm_moves: bool = True
+) -> Freeze:
     """Read a train stage's patterns. Raises :class:`PlanError` where prefix and patterns contradict."""
     names = frozenset(selected(model, trainable, purpose="trainable"))
     moving = frozenset(block_of(model, name) for name in names)
@@ -80,4 +85,4 @@ def decide_freeze(model: Grafted, trainable: tuple[str, ...], frozen_prefix: str
             f"the frozen prefix ends with {frozen_prefix!r} but holds layers that are to be trained: "
             f"{', '.join(sorted(contradiction))}. Move frozen_prefix in front of them, or train less."
         )
-    return Freeze(names, moving, cut)
+    return Freeze(names, moving, cut, norm_moves)

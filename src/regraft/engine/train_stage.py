@@ -63,7 +63,12 @@ class TrainStageRun:
     def __init__(self, stage: TrainStage, work: Workspace, save: Save | None):
         self.stage, self.work, self.save = stage, work, save
         self.model = work.models[stage.model]
-        self.freeze: Freeze = decide_freeze(self.model, stage.trainable, stage.frozen_prefix)
+        self.freeze: Freeze = decide_freeze(
+            self.model,
+            stage.trainable,
+            stage.frozen_prefix,
+            norm_moves=stage.norm_statistics == "move",
+        )
         self.freeze.set_gradients(self.model)
         self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
         terms = make_terms(stage)
@@ -117,6 +122,8 @@ class TrainStageRun:
         label = f"Training stage {self.stage.name!r}"
         with graceful_interrupt() as interrupt, progress(label, total, unit="steps") as advance:
             advance(self.standing.step)
+            if self.standing.step == 0:
+                self._judge(validate(self.forward, self.work))
             self.freeze.set_modes(self.model)
             while not self._finished():
                 loss = self._step()
@@ -187,18 +194,22 @@ class TrainStageRun:
         advance(note=note)
 
     def _end_epoch(self, loss: float) -> str:
-        standing, work = self.standing, self.work
-        found = validate(self.forward, work)
+        found = validate(self.forward, self.work)
         self.freeze.set_modes(self.model)
+        self._judge(found)
+        self.work.history.add(self._line(loss, found))
+        self.standing.epoch_loss = 0.0
+        shown = "".join(f", {name} {value:.3f}" for name, value in found.metrics.items())
+        return f", validation loss {found.loss:.4f}{shown}"
+
+    def _judge(self, found: Validation) -> None:
+        """Keep the weights if they are the best so far; those that the stage began with take part."""
+        standing = self.standing
         better = standing.best_loss is None or found.loss < standing.best_loss
         standing.bad_epochs = 0 if better else standing.bad_epochs + 1
         if better:
             standing.best_loss = found.loss
             standing.best = self._moving_state() if self.stage.stop.keep == "best" else {}
-        work.history.add(self._line(loss, found))
-        standing.epoch_loss = 0.0
-        shown = "".join(f", {name} {value:.3f}" for name, value in found.metrics.items())
-        return f", validation loss {found.loss:.4f}{shown}"
 
     def _line(self, loss: float, found: Validation) -> dict[str, Any]:
         return {

@@ -14,8 +14,9 @@ from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.history import History
 from regraft.engine.settings import Settings
 from regraft.inference import Embedder
+from regraft.inference.predictor import model_logits
 from regraft.linking import Grafted
-from regraft.plans import Plan
+from regraft.plans import Plan, TrainStage
 from regraft.targets import Draw, Target
 from regraft.tasks import Task
 
@@ -88,6 +89,21 @@ class Workspace:
     def spend(self, what: str, seconds: float) -> None:
         """Book time."""
         self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+
+    def logits(self, examples: np.ndarray) -> dict[str, np.ndarray]:
+        """What the student's heads give for examples as it is now, ``float32 (examples, K)`` by output.
+
+        Features are kept on disk only where no stage trains the trunk: those of a trained one are read once.
+        """
+        untrained = not any(isinstance(stage, TrainStage) for stage in self.plan.stages)
+        linked = self.plan.models["student"].initialise == "linked"
+        return model_logits(
+            self.models["student"],
+            self.inputs,
+            examples,
+            backend=self.settings.backend,
+            keep=self.keep and untrained and linked,
+        )
 
     @property
     def trained_parameters(self) -> int:

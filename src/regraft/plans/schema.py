@@ -180,6 +180,8 @@ class TrainStage(_Stage):
     edits: tuple[EditSpec, ...] = ()
     trainable: tuple[str, ...] = ("*",)
     """Patterns over block names (``head`` is the heads) or parameter names."""
+    norm_statistics: Literal["move", "frozen"] = "move"
+    """Whether batch norm in trained blocks goes on collecting statistics; frozen ones suit small batches."""
     frozen_prefix: str | None = None
     """Last block of the prefix that is frozen and computed once; None computes every block in each step."""
     groups: tuple[GroupSpec, ...]

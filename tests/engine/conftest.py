@@ -1,0 +1,80 @@
+"""Digits as image files, and EfficientNet-Lite0 at 32 pixels: real weights, real data, seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from regraft.engine import Checkpoints, History, Settings, Workspace, open_workspace
+from regraft.engine.open import draw_examples, fitted_tasks
+from regraft.linking import Blueprint, Link, find_link
+from regraft.plans import Plan, change_plan
+from regraft.sources import Source, find
+from regraft.strategies import plan_for
+from regraft.targets import Prepared, Target, prepare
+from regraft.tasks import make_task
+
+SIZE = 32
+
+
+def write_digits(folder: Path, count: int, classes: int = 3) -> Path:
+    """``count`` digits of the first classes as PNG files in class folders."""
+    digits = load_digits()
+    chosen = np.flatnonzero(digits.target < classes)[:count]
+    for index in chosen:
+        place = folder / f"digit-{digits.target[index]}"
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = (digits.images[index] * 255 / 16).astype(np.uint8)
+        Image.fromarray(pixels).resize((SIZE, SIZE)).save(place / f"{index:04d}.png")
+    return folder
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A source, prepared digits and a way to open a workspace for a strategy."""
+
+    source: Source
+    prepared: Prepared
+
+    @property
+    def target(self) -> Target:
+        return self.prepared.target
+
+    def link(self) -> Link:
+        tasks = tuple(make_task(spec) for spec in self.target.tasks)
+        return find_link(self.source, Blueprint(self.source, tasks))
+
+    def plan(self, strategy: str, *changes: str, seed: int = 0) -> Plan:
+        plan = plan_for(self.link(), self.target, strategy, seed=seed, options={"size": SIZE})
+        return change_plan(plan, list(changes))
+
+    def open(
+        self, plan: Plan, *, folder: Path | None = None, checkpoint_seconds: float = 30.0, backend: str = "eager"
+    ) -> Workspace:
+        draw = draw_examples(plan, self.target)
+        tasks = fitted_tasks(self.target, draw)
+        link = find_link(self.source, Blueprint(self.source, tuple(tasks.values())), seed=plan.seed)
+        return open_workspace(
+            plan,
+            self.target,
+            self.prepared.inputs,
+            {"student": link},
+            tasks,
+            draw,
+            settings=Settings(device="cpu", backend=backend, checkpoint_seconds=checkpoint_seconds),
+            history=History(folder / "history.jsonl" if folder else None),
+            checkpoints=Checkpoints(folder / "checkpoints") if folder else None,
+            keep=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    folder = write_digits(tmp_path_factory.mktemp("digits"), 90)
+    source = find("packaged:efficientnet-lite0", size=SIZE)
+    return Bench(source, prepare(Target.from_images(folder), source.preprocessing, workers=1))

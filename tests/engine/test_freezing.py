@@ -1,0 +1,96 @@
+"""What is frozen stays as it is, to the bit, and in eval mode."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.engine.conftest import Bench
+from torch import nn
+
+from regraft.core.errors import PlanError, TrainingError
+from regraft.core.hashing import hash_tensors
+from regraft.engine import execute
+from regraft.engine.freezing import decide_freeze
+from regraft.engine.optimiser import make_optimiser
+from regraft.engine.patterns import block_of, expand
+from regraft.plans import GroupSpec, OptimiserSpec
+
+SHORT = ("stop.epochs=2", "stop.keep=last")
+
+
+def test_frozen_weights_and_buffers_do_not_move(bench: Bench) -> None:
+    work = bench.open(bench.plan("lpft:2", *SHORT))
+    model = work.models["student"]
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    execute(work)
+    moved = {block_of(model, n) for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
+    assert moved == {"blocks.15", "conv_head", "head"}
+
+
+def test_frozen_blocks_are_in_eval_mode_and_moving_ones_are_not(bench: Bench) -> None:
+    model = bench.open(bench.plan("probe")).models["student"]
+    freeze = decide_freeze(model, ("blocks.15", "head"), "blocks.14")
+    freeze.set_modes(model)
+    norms = {
+        name: module.training
+        for name, module in model.trunk.network.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
+    }
+    assert {name for name, training in norms.items() if training} == {
+        f"_blocks.15._bn{i}" for i in range(3)
+    }
+    assert model.heads.training
+    still = decide_freeze(model, ("blocks.15", "head"), "blocks.14", norm_moves=False)
+    still.set_modes(model)
+    assert not model.trunk.network.get_submodule("_blocks.15._bn0").training
+
+
+def test_a_frozen_tensor_that_moves_is_noticed(bench: Bench) -> None:
+    model = bench.open(bench.plan("probe")).models["student"]
+    freeze = decide_freeze(model, ("head",), "blocks.14")
+    before = freeze.fingerprint(model)
+    freeze.check(model, before)
+    with torch.no_grad():
+        dict(model.named_buffers())["trunk.network._bn0.running_mean"][0] += 1e-7
+    with pytest.raises(TrainingError, match="frozen weight or buffer changed"):
+        freeze.check(model, before)
+
+
+def test_a_trained_parameter_without_a_group_is_an_error(bench: Bench) -> None:
+    model = bench.open(bench.plan("probe")).models["student"]
+    freeze = decide_freeze(model, ("blocks.15", "head"), None)
+    groups = (GroupSpec(match=("head",), rate=1e-3),)
+    with pytest.raises(PlanError, match=r"belong to no group: trunk\.network\._blocks\.15"):
+        make_optimiser(model, freeze, groups, OptimiserSpec())
+    strange = (GroupSpec(match=("*",), rate=1e-3), GroupSpec(match=("stem",), rate=1e-3))
+    with pytest.raises(PlanError, match="stem matches no trained parameter"):
+        make_optimiser(model, freeze, strange, OptimiserSpec())
+
+
+def test_every_trained_parameter_is_in_the_optimiser_once(bench: Bench) -> None:
+    model = bench.open(bench.plan("probe")).models["student"]
+    freeze = decide_freeze(model, ("*",), None)
+    groups = (GroupSpec(match=("head",), rate=1e-3), GroupSpec(match=("*",), rate=1e-4))
+    optimiser = make_optimiser(model, freeze, groups, OptimiserSpec())
+    held = [id(p) for group in optimiser.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in model.parameters())
+
+
+def test_prefix_and_patterns_may_not_contradict(bench: Bench) -> None:
+    model = bench.open(bench.plan("probe")).models["student"]
+    with pytest.raises(PlanError, match="holds layers that are to be trained: blocks.3"):
+        decide_freeze(model, ("blocks.3",), "blocks.5")
+    with pytest.raises(PlanError, match="no layer is called 'blocks.99'"):
+        decide_freeze(model, ("blocks.99",), None)
+
+
+def test_ranges_are_spelled_out() -> None:
+    assert expand("blocks.{9..11}") == ["blocks.9", "blocks.10", "blocks.11"]
+    assert expand("head") == ["head"]
+
+
+def test_the_trunk_of_a_probe_is_the_sources_to_the_bit(bench: Bench) -> None:
+    work = bench.open(bench.plan("probe"))
+    before = hash_tensors(work.models["student"].trunk.state_dict())
+    execute(work)
+    assert hash_tensors(work.models["student"].trunk.state_dict()) == before

@@ -6,6 +6,8 @@ import csv
 import importlib.metadata
 import importlib.resources
 import io
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,3 +83,14 @@ def csv_bytes() -> Callable[[list[tuple[str, ...]]], bytes]:
         return stream.getvalue().encode()
 
     return convert
+
+
+@pytest.fixture
+def without_privileges() -> list[str]:
+    """What stands before a command so that file permissions bind it, also where the tests run as root."""
+    if os.geteuid() != 0:
+        return []
+    if not (setpriv := shutil.which("setpriv")):
+        pytest.skip("needs setpriv")
+    given_up = "-dac_override,-dac_read_search"
+    return [setpriv, f"--bounding-set={given_up}", f"--inh-caps={given_up}"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -110,7 +111,11 @@ def test_truncated_files_are_refused(kind: str, solar_cells: list[Path]) -> None
 
 
 def test_other_things_are_named(tmp_path: Path) -> None:
-    for data, reason in ((b"", r"empty file \(0 bytes\)"), (b"%PDF-1.4", "a PDF"), (b"hello", "not an image")):
+    for data, reason in (
+        (b"", r"empty file \(0 bytes\)"),
+        (b"%PDF-1.4", "a PDF"),
+        (b"hello", "not an image"),
+    ):
         with pytest.raises(BadImageError, match=reason):
             read_pixels(data, WHOLE)
         (tmp_path / "thing.png").write_bytes(data)
@@ -132,10 +137,8 @@ def test_random_damage_never_escapes(solar_cells: list[Path]) -> None:
             damaged = data.copy()
             places = generator.integers(0, min(len(data), 400), 6)
             damaged[places] = generator.integers(0, 256, 6)
-            try:
+            with contextlib.suppress(BadImageError):
                 assert read_pixels(damaged.tobytes(), WHOLE).shape == (8, 8, 3)
-            except BadImageError as error:
-                assert str(error)
 
 
 def test_geometry_is_that_of_resize_and_centre_crop(solar_cells: list[Path]) -> None:

@@ -65,7 +65,9 @@ def test_given_splits_are_respected_and_copies_in_the_test_part_set_aside(
     draw = target.draw(0)
     assert {names[index].split("/")[0] for index in draw.train} == {"train"}
     assert {names[index].split("/")[0] for index in draw.validation} == {"val"}
-    assert any("Leak: 1 examples have the same bytes as one of the given test" in note for note in target.notes)
+    assert any(
+        "Leak: 1 examples have the same bytes as one of the given test" in note for note in target.notes
+    )
     assert any("given validation part" in note for note in target.notes)
 
 

@@ -112,14 +112,14 @@ def images_from_arrays(
 ) -> Target:
     """A target over an array of images and a table of labels."""
     array, sentences = _with_channels_last(array)
-    scale, sentence = image_scale(array)
-    stored = _store_images(array, scale)
+    whole, sentence = image_whole(array)
+    stored = _store_images(array, 255.0 / whole)
     return _assembled(
         stored,
         table,
         options,
         sentences=(*sentences, *([sentence] if sentence else [])),
-        origin={**origin, "options": options},
+        origin={**origin, "options": options, "whole": whole},
         held=HeldArrays(array, table) if origin["path"] is None else None,
     )
 
@@ -140,10 +140,10 @@ def _with_channels_last(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
     )
 
 
-def image_scale(array: np.ndarray) -> tuple[float, str]:
-    """What pixels are multiplied with to become 0..255, and the sentence that says so."""
+def image_whole(array: np.ndarray) -> tuple[float, str]:
+    """The value that stands for white, and the sentence that says so where it had to be guessed."""
     if array.dtype == np.uint8 or not array.size:
-        return 1.0, ""
+        return 255.0, ""
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and np.isfinite(high)):
         raise DataError(
@@ -157,7 +157,7 @@ def image_scale(array: np.ndarray) -> tuple[float, str]:
         whole = 255.0
     elif array.dtype == np.uint16 and high > 255:
         whole = 65535.0
-    return 255.0 / whole, f"Pixel values go from {low:g} to {high:g} and are taken for 0..{whole:g}."
+    return whole, f"Pixel values go from {low:g} to {high:g} and are taken for 0..{whole:g}."
 
 
 def _store_images(array: np.ndarray, scale: float) -> Stored:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from regraft.core.errors import UsageError
+from regraft.core.errors import DataError
 from regraft.core.inputs import Inputs
 from regraft.core.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from regraft.targets.digests import Digests
@@ -54,14 +54,17 @@ class _Item:
     error: str | None = None
 
 
-def read_items(items: Any, preprocessing: Preprocessing, *, column: str | None = None) -> Items:
+def read_items(
+    items: Any, preprocessing: Preprocessing, *, column: str | None = None, whole: float | None = None
+) -> Items:
     """Items as a network with this preprocessing reads them.
 
     For images: paths of files, folders and globs, arrays, pictures, bytes; for texts: texts, and paths of
     ``.txt`` files. For both: tables, whose ``column`` holds the paths or the texts.
+    ``whole`` is the value that stands for white in arrays, as in ``target.origin["whole"]``; None guesses it.
     """
     if isinstance(preprocessing, ImagePreprocessing):
-        return _read_images(list(_image_items(_as_list(items), column)), preprocessing)
+        return _read_images(list(_image_items(_as_list(items), column, whole)), preprocessing)
     return _read_texts(list(_text_items(_as_list(items), column)), preprocessing)
 
 
@@ -73,12 +76,12 @@ def _as_list(items: Any) -> Iterable[Any]:
     return items
 
 
-def _image_items(items: Iterable[Any], column: str | None) -> Iterator[_Item]:
+def _image_items(items: Iterable[Any], column: str | None, whole: float | None) -> Iterator[_Item]:
     for item in items:
         if isinstance(item, str | Path):
             yield from _images_at(os.fspath(item), column)
         elif isinstance(item, np.ndarray):
-            yield from _images_in_array(item)
+            yield from _images_in_array(item, whole)
         elif isinstance(item, bytes):
             yield _Item("image", item)
         elif hasattr(item, "columns"):
@@ -117,15 +120,15 @@ def _is_table(place: str) -> bool:
     return os.path.isfile(place) and place.lower().endswith(TABLE_SUFFIXES)
 
 
-def _images_in_array(array: np.ndarray) -> Iterator[_Item]:
+def _images_in_array(array: np.ndarray, whole: float | None) -> Iterator[_Item]:
     """One image, or a batch of them: ``(N, H, W)`` unless the last side is a number of channels."""
-    from regraft.targets.arrays import image_scale
+    from regraft.targets.arrays import image_whole
 
     single = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)
     batch = array[None] if single else array
     try:
-        scale, _ = image_scale(batch)
-    except UsageError as error:
+        scale = 255.0 / (whole or image_whole(batch)[0]) if batch.dtype != np.uint8 else 1.0
+    except DataError as error:
         yield _Item("array", None, str(error))
         return
     for index, pixels in enumerate(batch):

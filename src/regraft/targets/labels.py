@@ -59,6 +59,10 @@ def _check_kinds(tasks: Mapping[str, str], outputs: list[str]) -> None:
 def encode(name: str, column: Any, kind: str | None = None) -> Output:
     """Find the task of a column of labels (any Arrow array) and encode it as TaskSpec says."""
     values, numeric = _plain(column)
+    if any(isinstance(value, dict) for value in values):
+        raise DataError(
+            f"labels of {name!r} are objects with fields; name a column of words, numbers or lists"
+        )
     found = kind or _find_kind(values, numeric)
     if all(value is None for value in values):
         raise DataError(f"all {len(values)} labels of {name!r} are missing; name another column with label=")
@@ -135,9 +139,9 @@ def _ordered_classes(values: set[Any]) -> list[Any]:
 
 
 def _encode_classes(name: str, values: list[Any], kind: str) -> tuple[TaskSpec, np.ndarray]:
-    classes = _ordered_classes({value for value in values if value is not None})
-    if any(isinstance(value, list | dict) for value in classes):
+    if any(isinstance(value, list) for value in values):
         raise DataError(f"labels of {name!r} are lists; its task can only be 'multilabel', not {kind!r}")
+    classes = _ordered_classes({value for value in values if value is not None})
     if kind == "binary" and len(classes) > 2:
         raise DataError(f"{name!r} was named binary, but it has {len(classes)} classes: {some_of(classes)}")
     number = {value: index for index, value in enumerate(classes)}

@@ -72,10 +72,11 @@ def _without(target: Target, reasons: dict[int, str], max_unreadable: float) -> 
         first = target.unreadable[0] if target.unreadable else None
         index = min(reasons, default=0)
         named = (first.item, first.reason) if first else (target.examples.names[index], reasons[index])
+        allowed = min(1.0, bad / total + 0.01)
         raise UnreadableError(
             f"{bad} of {total} examples ({bad / total:.1%}) cannot be read, more than the "
             f"{max_unreadable:.1%} allowed; the first one, {named[0]}: {named[1]}. "
-            f"Mend or remove them, or allow more with max_unreadable={min(1.0, bad / total + 0.01):.2f} (--max-unreadable)"
+            f"Mend or remove them, or allow more with max_unreadable={allowed:.2f} (--max-unreadable)"
         )
     return target.without(sorted(reasons.items()))
 

@@ -27,7 +27,7 @@ def thumbnail(target: Target, index: int, size: int = 96) -> dict[str, str | Non
 def shortened(text: str, length: int = _TEXT_LENGTH) -> str:
     """The beginning of a text on one line."""
     line = " ".join(text[: 4 * length].split())
-    return line if len(line) <= length else line[: length - 2] + " .."
+    return line if len(line) <= length else line[: length - 3] + " .."
 
 
 def image_uri(data: ImageData, size: int = 96) -> str | None:

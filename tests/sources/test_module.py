@@ -35,7 +35,9 @@ def test_module_in_memory(exactness: SimpleNamespace) -> None:
         assert torch.equal(trunk(batch), module(batch["pixels"]).mean((2, 3)))
     assert source.weights is not None
     assert source.weights.files == ()
-    assert all(torch.equal(read_weights(source)[name], tensor) for name, tensor in module.state_dict().items())
+    assert all(
+        torch.equal(read_weights(source)[name], tensor) for name, tensor in module.state_dict().items()
+    )
     exactness.assert_cuts_are_exact(trunk, batch)
     exactness.assert_owned_once(trunk)
     exactness.assert_copies(trunk, batch)

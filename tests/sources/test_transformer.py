@@ -134,12 +134,8 @@ def test_folders_that_are_no_models(tmp_path: Path, vit: Path) -> None:
     with pytest.raises(SourceError, match="is no transformers model"):
         find(f"hf:{empty}")
     config = json.loads((vit / "config.json").read_text())
-    (vit / "config.json").write_text(
-        json.dumps({**config, "model_type": "mystery"})
-    )
-    with pytest.raises(
-        SourceError, match=r"knows no model type 'mystery'. A model that brings"
-    ):
+    (vit / "config.json").write_text(json.dumps({**config, "model_type": "mystery"}))
+    with pytest.raises(SourceError, match=r"knows no model type 'mystery'. A model that brings"):
         find(f"hf:{vit}")
 
 

@@ -15,7 +15,12 @@ Shape = tuple[int, ...]
 
 def head_rows(source: Source, slots: Sequence[Slot], shapes: Mapping[str, Shape]) -> list[Row]:
     """A row for each tensor of the target's heads: source rows whose class has the same name, else fresh."""
-    return [_head_row(slot, source.heads, shapes) for slot in slots if not slot.tied_to]
+    values = _value_keys(slots, source.heads, shapes)
+    return [
+        _value_row(slot, values[slot.name]) if slot.name in values else _head_row(slot, source.heads, shapes)
+        for slot in slots
+        if not slot.tied_to
+    ]
 
 
 def _head_row(slot: Slot, heads: Sequence[NativeHead], shapes: Mapping[str, Shape]) -> Row:
@@ -23,7 +28,7 @@ def _head_row(slot: Slot, heads: Sequence[NativeHead], shapes: Mapping[str, Shap
     if spec is None or not heads:
         return fresh_row(slot, "new head", role="specific")
     if not spec.classes:
-        return _value_row(slot, spec, heads, shapes)
+        return fresh_row(slot, "new head", role="specific")
     best = max(heads, key=lambda head: (count_shared(spec.classes, head.classes), head.output == spec.name))
     picks = pick_rows(spec.classes, best.classes)
     key = _key(best, slot, spec)
@@ -50,13 +55,37 @@ def _carried(slot: Slot, key: str, picks: tuple[int, ...], shape: Shape) -> Row:
     )
 
 
-def _value_row(slot: Slot, spec: TaskSpec, heads: Sequence[NativeHead], shapes: Mapping[str, Shape]) -> Row:
-    """A head without classes (regression) carries over from an output of the same name."""
-    head = next((head for head in heads if head.output == spec.name and not head.classes), None)
-    key = _key(head, slot, spec) if head else ""
-    if not key or shapes.get(key) != slot.shape:
-        return fresh_row(slot, "new head", role="specific")
-    return Row(slot.name, key, "output name", "", slot.shape, slot.shape, "copied", "shared", kind=slot.kind)
+def _value_keys(
+    slots: Sequence[Slot], heads: Sequence[NativeHead], shapes: Mapping[str, Shape]
+) -> dict[str, str]:
+    """Heads without classes (regression): slot to source key by the output's name, each head as a whole.
+
+    Such a head may hold more than weight and bias: the scale of its labels, without which these mean nothing.
+    """
+    stems = {
+        head.output: head.weight.rpartition(".")[0] for head in heads if head.output and not head.classes
+    }
+    values: dict[str, str] = {}
+    for name, stem in stems.items():
+        own = [slot for slot in slots if slot.task and slot.task.name == name != "" and not slot.task.classes]
+        keys = {slot.name: f"{stem}.{slot.name.removeprefix(f'heads.{head_key(name)}.')}" for slot in own}
+        if all(shapes.get(keys[slot.name]) == slot.shape for slot in own):
+            values.update(keys)
+    return values
+
+
+def _value_row(slot: Slot, key: str) -> Row:
+    return Row(
+        target=slot.name,
+        source=key,
+        rule="output name",
+        transform="",
+        target_shape=slot.shape,
+        source_shape=slot.shape,
+        action="copied",
+        role="shared",
+        kind=slot.kind,
+    )
 
 
 def _key(head: NativeHead, slot: Slot, spec: TaskSpec) -> str:

@@ -145,8 +145,8 @@ class Link:
         said = ", ".join(f"{count} {action}" for action, count in counts.items())
         return [
             f"{said}; {len(self.unused)} source tensors unused",
-            f"carried over of what is shared: {cover.tensors:.1%} of tensors, {cover.parameters:.1%} of "
-            f"parameters, {cover.depth:.1%} of blocks",
+            f"of what is shared, {cover.tensors:.1%} of tensors, {cover.parameters:.1%} of parameters",
+            f"and {cover.depth:.1%} of blocks carry over",
         ]
 
     def _complaint(self, rows: Sequence[Row], demand: str) -> str:

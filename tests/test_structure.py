@@ -74,9 +74,25 @@ def names_in(modules: dict[str, Module]) -> set[str]:
     return {".".join(name.split(".")[:depth]) for name in modules for depth in range(1, name.count(".") + 2)}
 
 
-def imports(module: Module, known: set[str]) -> Iterator[tuple[str, ast.AST]]:
+def loading(tree: ast.AST) -> Iterator[ast.AST]:
+    """What runs when a file is loaded: neither function bodies nor what only type checkers read.
+
+    A noun may hand out its makers (``Target.from_images``), which import the noun: no cycle when loading.
+    """
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Constant):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        yield from loading(node)
+
+
+def imports(
+    module: Module, known: set[str], nodes: Iterator[ast.AST] | None = None
+) -> Iterator[tuple[str, ast.AST]]:
     """The package's modules that a file imports, wherever in the file, and the names it may import lazily."""
-    for node in ast.walk(module.tree):
+    for node in ast.walk(module.tree) if nodes is None else nodes:
         if isinstance(node, ast.Import):
             yield from ((alias.name, node) for alias in node.names if alias.name.split(".")[0] == "regraft")
         elif isinstance(node, ast.ImportFrom):
@@ -127,7 +143,7 @@ def import_cycles(root: Path) -> list[str]:
     modules = read_package(root)
     known = names_in(modules)
     graph = {
-        name: {imported for imported, _ in imports(module, known)} - {name}
+        name: {imported for imported, _ in imports(module, known, loading(module.tree))} - {name}
         for name, module in modules.items()
     }
     found = []

@@ -1,6 +1,7 @@
 """Sources: pretrained models as found, and their networks as chains that can be cut."""
 
 from regraft.sources.catalogue import Entry, catalogue
+from regraft.sources.defaults import default_source
 from regraft.sources.module import from_module
 from regraft.sources.native import example_batch, load_native
 from regraft.sources.registry import build_trunk, find, read_weights
@@ -17,6 +18,7 @@ __all__ = [
     "Weights",
     "build_trunk",
     "catalogue",
+    "default_source",
     "example_batch",
     "find",
     "from_module",

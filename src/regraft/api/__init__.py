@@ -1,0 +1,1 @@
+"""The verbs: link, plan, fit, resume, transfer, evaluate, export, prove."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from regraft.report._proof import proof_of
 from regraft.report._transfer import plan_view, source_facts
 from regraft.report._words import count, counted, is_number, shortened
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#|~!])")
-_LINE_START = re.compile(r"^(\s*)([-+>=]|\d+(?=[.)]))")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~!])")
+_LINE_START = re.compile(r"^(|\d+)([-+=.)])(?=[-=\s]|$)")
 _MOST_CLASSES = 60
 _FEW_TEST_EXAMPLES = 200
 
@@ -32,7 +33,9 @@ def write_card(folder: str | Path) -> Path:
     What it is, data, source and licence, figures with intervals, verdict, how to predict, limits. Raises
     :class:`BundleError` where the folder holds no run.
     """
-    run = read_folder(folder)
+    found = read_folder(folder)
+    # The card travels with the folder: its commands name the folder, not the place where it was made.
+    run = replace(found, path=Path(found.path.resolve().name))
     text = (
         environment()
         .get_template("card.md.j2")
@@ -56,7 +59,7 @@ def write_card(folder: str | Path) -> Path:
             limits=limits(run),
         )
     )
-    place = run.path / "README.md"
+    place = found.path / "README.md"
     write_text(place, re.sub(r"\n{3,}", "\n\n", text).strip() + "\n")
     return place
 
@@ -68,7 +71,7 @@ def escape(value: Any) -> Markup:
     text = " ".join(str(value).split())
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # A bare address would become a link.
-    text = _SPECIAL.sub(r"\\\1", text).replace("://", "&#58;//")
+    text = _SPECIAL.sub(r"\\\1", text).replace("://", "&#58;//").replace("www.", "www&#46;")
     return Markup(_LINE_START.sub(r"\1\\\2", text))
 
 

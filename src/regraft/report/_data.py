@@ -98,7 +98,8 @@ def _parts(target: dict[str, Any]) -> tuple[Part, ...]:
     parts = {name: int(n) for name, n in (target.get("parts") or {}).items() if is_number(n)}
     if "train" in parts:
         shown = [(name, parts.get(name, 0)) for name in ("train", "validation", "test")]
-        left = parts.get("pool", 0) - parts["train"] - parts.get("validation", 0)
+        examples = target.get("count")
+        left = int(examples) - sum(n for _, n in shown) if is_number(examples) else 0
         shown += [("not drawn", left)] if left > 0 else []
     else:
         shown = [("train and validation", parts.get("pool", 0)), ("test", parts.get("test", 0))]
@@ -137,7 +138,7 @@ def tasks_in_words(target: dict[str, Any]) -> str:
         kind = str(task.get("kind", ""))
         classes = len(task.get("classes") or [])
         words = f"one of {classes} classes" if kind == "multiclass" else KIND_WORDS.get(kind, kind)
-        phrases.append(f"{task.get('name', '')}: {words}")
+        phrases.append(f"{task.get('name', '')} ({words})")
     if len(tasks) > 4:
         phrases.append(f"{len(tasks) - 4} more outputs")
     return joined(phrases) or MISSING

@@ -10,7 +10,7 @@ from regraft.report._words import ending, figure, is_number, joined, shortened
 
 # Only raster formats: an SVG in a data URI could carry a script or fetch something.
 _IMAGE = re.compile(r"data:image/(?:jpeg|png|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
-_LONGEST_TEXT = 420
+_LONGEST_TEXT = 280
 _LONGEST_NAME = 60
 
 

@@ -167,8 +167,10 @@ def command_line(folder: RunFolder) -> str:
     for index, word in enumerate(words):
         hidden = index > 0 and _SECRET.match(words[index - 1]) and "=" not in words[index - 1]
         secret = _SECRET.match(word)
-        shown.append("***" if hidden else f"{word.split('=')[0]}=***" if secret and "=" in word else word)
-    return shlex.join(shown).replace("'***'", "***")
+        shown.append(
+            "HIDDEN" if hidden else f"{word.split('=')[0]}=HIDDEN" if secret and "=" in word else word
+        )
+    return shlex.join(shown)
 
 
 def costs_of(folder: RunFolder) -> Costs:

@@ -71,7 +71,7 @@ def render(run: RunFolder, gallery: Gallery) -> str:
             largest_matrix=LARGEST_MATRIX,
             proof=proof_of(run),
             costs=costs_of(run),
-            notes=[str(note) for note in run.run.get("notes") or []],
+            notes=_own_notes(run),
             done=is_done(run),
             resume=run.command("resume"),
             prove=run.command("prove"),
@@ -79,6 +79,12 @@ def render(run: RunFolder, gallery: Gallery) -> str:
             pictures_left_out=gallery.left_out,
         )
     )
+
+
+def _own_notes(run: RunFolder) -> list[str]:
+    """What the run has to say beside what is said about its data."""
+    told = run.target.get("notes") or []
+    return [str(note) for note in run.run.get("notes") or [] if note not in told]
 
 
 @cache

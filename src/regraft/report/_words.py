@@ -29,7 +29,7 @@ def figure(value: Any, *, percent: bool = False, decimals: int | None = None) ->
         return MISSING
     if percent:
         return f"{_fixed(100 * value, 1)}%"
-    if value and (abs(value) >= 1e7 or abs(value) < 1e-4):
+    if decimals is None and value and (abs(value) >= 1e7 or abs(value) < 1e-4):
         return f"{value:.2e}".replace("-", MINUS)
     return _fixed(value, _decimals([value]) if decimals is None else decimals)
 

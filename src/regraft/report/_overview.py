@@ -13,7 +13,7 @@ from regraft.report._data import tasks_in_words
 from regraft.report._figures import deciding_metric
 from regraft.report._folder import RunFolder
 from regraft.report._proof import badge, deciding_contrast
-from regraft.report._words import count, difference, is_number, moment, seconds, share, shortened
+from regraft.report._words import count, difference, is_number, moment, seconds, sentence, share, shortened
 
 _SECRET = re.compile(r"^--?(?:token|api[-_]?key|password)(=|$)", re.IGNORECASE)
 
@@ -53,10 +53,8 @@ class Costs:
 def overview_of(folder: RunFolder) -> Overview:
     """The title, the verdict in a sentence, the line to type next, and the few figures that matter most."""
     word, tone, symbol = badge(folder.evidence)
-    sentence, next_line = _headline(folder)
-    return Overview(
-        title_of(folder), _subtitle(folder), word, tone, symbol, sentence, next_line, _tiles(folder)
-    )
+    told, next_line = _headline(folder)
+    return Overview(title_of(folder), _subtitle(folder), word, tone, symbol, told, next_line, _tiles(folder))
 
 
 def title_of(folder: RunFolder) -> str:
@@ -88,9 +86,9 @@ def _headline(folder: RunFolder) -> tuple[str, str]:
     if not is_done(folder):
         status = folder.run.get("status") or "unfinished"
         words = {"interrupted": "was interrupted", "failed": "failed", "running": "has not ended yet"}
-        told = str(folder.run.get("outcome") or "")
+        told = sentence(folder.run.get("outcome") or "")
         return f"This run {words.get(status, 'is not finished')}. {told}".strip(), folder.command("resume")
-    told = str(folder.run.get("outcome") or "The run is done.")
+    told = sentence(folder.run.get("outcome") or "The run is done")
     return f"{told} Whether the source helped has not been proven yet.", folder.command("prove")
 
 

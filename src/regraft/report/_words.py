@@ -116,6 +116,12 @@ def shortened(text: Any, length: int) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
+def sentence(text: Any) -> str:
+    """The text with a full stop, where it has none."""
+    told = str(text).strip()
+    return told if not told or told.endswith((".", "!", "?")) else f"{told}."
+
+
 def ending(text: Any, length: int) -> str:
     """The last ``length`` characters of a name, which tell paths apart."""
     line = " ".join(str(text).split())

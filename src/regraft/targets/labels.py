@@ -74,15 +74,30 @@ def _plain(column: Any) -> tuple[list[Any], bool]:
     """Labels as Python values, None where missing, and whether they are numbers."""
     import pyarrow as pa
 
-    kind, values = column.type, column.to_pylist()
+    kind = column.type
     if pa.types.is_dictionary(kind):  # whoever made the column says that these are classes
-        return [None if value is None else str(value) for value in values], False
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        values = [None if value is None else _decoded(value) for value in values]
-    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return values, pa.types.is_integer(kind) or pa.types.is_floating(kind)
-    stripped = [None if value is None or value.strip() in _MISSING else value.strip() for value in values]
-    return _as_numbers(stripped)
+        return [None if value is None else str(value) for value in column.to_pylist()], False
+    if not any(test(kind) for test in _word_tests()):
+        return column.to_pylist(), pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    # Each different word is looked at once, however many millions of rows there are.
+    whole = column if isinstance(column, pa.Array) else column.combine_chunks()
+    coded = whole.dictionary_encode()
+    words = [_stripped(value) for value in coded.dictionary.to_pylist()]
+    table, numeric = _as_numbers(words)
+    codes = coded.indices.fill_null(len(table)).to_pylist()
+    table.append(None)
+    return [table[code] for code in codes], numeric
+
+
+def _word_tests() -> tuple[Any, ...]:
+    from pyarrow import types
+
+    return types.is_string, types.is_large_string, types.is_binary, types.is_large_binary
+
+
+def _stripped(value: str | bytes) -> str | None:
+    word = (_decoded(value) if isinstance(value, bytes) else value).strip()
+    return None if word in _MISSING else word
 
 
 def _decoded(value: bytes) -> str:

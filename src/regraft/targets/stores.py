@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,8 @@ def store_image_rows(column: Column, names: Sequence[str]) -> Stored:
 def _judged(
     column: Column, names: Sequence[str], judge: Any, doing: str, unit: str
 ) -> tuple[np.ndarray, Digests, tuple[Unreadable, ...]]:
-    rows: list[int] = []
-    digests: list[bytes] = []
+    rows = array("q")  # compact: there may be millions
+    digests = bytearray()
     unreadable: list[Unreadable] = []
     row = 0
     with progress(doing, len(column), unit=unit) as advance:
@@ -89,12 +90,12 @@ def _judged(
                 verdict = judge(value)
                 if isinstance(verdict, bytes):
                     rows.append(row)
-                    digests.append(verdict)
+                    digests += verdict
                 else:
                     unreadable.append(Unreadable(names[row], verdict))
                 row += 1
             advance(len(values))
-    return np.array(rows, dtype=np.int64), Digests.from_bytes(digests), tuple(unreadable)
+    return np.array(rows, dtype=np.int64), Digests.from_bytes([bytes(digests)]), tuple(unreadable)
 
 
 def _picked(names: Sequence[str], rows: np.ndarray) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,9 +98,7 @@ class _Table:
     """Where the pieces of each text lie, as it grows."""
 
     def __init__(self) -> None:
-        self.lengths: list[int] = []
-        self.owners: list[int] = []
-        self.counts: list[int] = []
+        self.lengths, self.owners, self.counts = array("q"), array("q"), array("q")
         self.examples = 0
 
     def add(self, encodings: list[Any]) -> Iterator[np.ndarray]:
@@ -113,7 +112,11 @@ class _Table:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The columns of :class:`Tokens` but the ids."""
-        columns = {"ends": np.cumsum(self.lengths), "owners": self.owners, "counts": self.counts}
+        columns = {
+            "ends": np.cumsum(np.asarray(self.lengths, dtype=np.int64)),
+            "owners": self.owners,
+            "counts": self.counts,
+        }
         return {name: np.asarray(values, dtype=np.int64) for name, values in columns.items()}
 
 

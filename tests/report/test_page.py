@@ -169,6 +169,17 @@ def test_many_classes_become_the_most_confused_pairs(make: Make) -> None:
     assert "matrix" not in [attributes.get("class") for tag, attributes in reader.tags if tag == "table"]
 
 
+def test_a_matrix_that_was_not_kept_is_not_taken_for_no_mistakes(make: Make) -> None:
+    folder = make("sixty")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["outputs"]["species"]["confusion"] = None
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert "No confusion matrix was kept" in read(folder).text
+    metrics["outputs"]["species"]["confusion"] = [[5 * (i == j) for j in range(60)] for i in range(60)]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert "No test example was taken for another class." in read(folder).text
+
+
 def test_arms_with_and_without_a_source_differ_by_shape_and_by_word(make: Make) -> None:
     page = write_report(make("proven")).read_text(encoding="utf-8")
     section = page.split('id="arms"')[1].split("Paired differences")[0]

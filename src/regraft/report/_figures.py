@@ -70,6 +70,7 @@ class OutputView:
     plots: tuple[DotPlot, ...]
     per_class: tuple[tuple[str, str, str, str, str], ...]
     classes: int
+    confusion_known: bool
     matrix: Matrix | None
     pairs: tuple[Pair, ...]
     residuals: Plane | None
@@ -95,6 +96,7 @@ def _output(name: str, output: dict[str, Any], gallery: Gallery) -> OutputView:
         plots=_plots(metrics, deciding),
         per_class=_per_class(output.get("per_class") or {}),
         classes=len(classes),
+        confusion_known=bool(confusion),
         matrix=_matrix(classes, confusion) if 0 < len(confusion) <= LARGEST_MATRIX else None,
         pairs=_pairs(classes, confusion),
         residuals=_residuals(output.get("residuals") or {}),

@@ -14,7 +14,7 @@ from regraft.core.errors import UsageError
 from regraft.core.files import cache_folder
 from regraft.core.optional import require
 from regraft.engine import Run
-from regraft.evidence import Evidence
+from regraft.evidence import Evidence, evidence_table
 from regraft.targets import Target
 
 SOURCE = "packaged:efficientnet-lite0"
@@ -90,12 +90,14 @@ def digits() -> Case:
 def _check(out: Path) -> None:
     for name in ("solar-cells", "digits"):
         if (out / name).exists():
-            raise UsageError(f"{out / name} is there already. Remove it, or give another folder: --out FOLDER")
+            raise UsageError(
+                f"{out / name} is there already. Remove it, or give another folder: --out FOLDER"
+            )
 
 
 def _show(run: Run, evidence: Evidence) -> None:
     print(f"\n{run.facts['outcome']}")
-    print(evidence.table())
+    print(evidence_table(evidence))
     print(f"\n{evidence.sentence}")
     print(f"report: {run.folder / 'report.html'}")
     say(f"(decoded images and features are kept in {cache_folder()})")

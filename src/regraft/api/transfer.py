@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from regraft.api.fit import fit
+from regraft.api.fit import check_folder, fit
 from regraft.api.link import link as make_link
 from regraft.api.plan import plan as make_plan
 from regraft.core.console import say
@@ -59,6 +59,7 @@ def transfer(
     options
         What the source is opened with, as in ``size=96``.
     """
+    check_folder(Path(out))
     data = target if isinstance(target, Target) else load_target(target)
     sources: dict[str, Source] = {}
     if plan is None:

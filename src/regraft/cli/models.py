@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from regraft.cli import options as o
+
+if TYPE_CHECKING:
+    from regraft.sources.catalogue import Entry
 
 
 def sources(
@@ -21,14 +24,19 @@ def sources(
     if json:
         o.print_json({"sources": [row.to_json() for row in rows]})
         return
-    for title, ready in (("Ready to use", True), ("One install away", False)):
-        chosen = [row for row in rows if row.ready is ready]
-        if not chosen:
-            continue
-        print(title)
+    for title, works in (("Ready to use", True), ("One install away", False)):
+        chosen = [row for row in rows if row.works is works]
+        if chosen:
+            print(f"{title}\n")
         for row in chosen:
-            print("\n".join(row.lines()))
+            print(f"  {row.name:28} {_facts(row)}")
+            print(f"  {'':28} {row.note}" + ("" if works else f"; pip install '{row.install}'"))
         print()
+
+
+def _facts(row: Entry) -> str:
+    size = f"{row.size:.0f} MB, {row.parameters / 1e6:.1f} M parameters" if row.size else "size by name"
+    return f"{row.modality}, {size}, {row.licence}"
 
 
 def link(

@@ -30,12 +30,13 @@ def prove(
 ) -> None:
     """Did the source help? Compare with the best arm that has no source, over paired seeds."""
     from regraft.api.prove import prove as run_prove
+    from regraft.evidence import evidence_table
 
     evidence = run_prove(folder, seeds=seeds, budget=o.seconds_of(budget), scratch=scratch, builder=builder)
     if json:
         o.print_json(evidence.to_json())
     else:
-        print(evidence.table())
+        print(evidence_table(evidence))
         print()
         print(evidence.sentence)
         print(f"report: {folder / 'report.html'}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from regraft.core.console import duration
-from regraft.core.inputs import Batch, Inputs
+from regraft.core.inputs import Batch
 from regraft.engine.freezing import decide_freeze
 from regraft.linking import Grafted, Link
 from regraft.plans import Plan, TrainStage
@@ -52,10 +53,7 @@ def price(plan: Plan, target: Target, link: Link) -> Price:
     used = _used(plan, target)
     forward = _time(lambda: _forward(model, batch)) / count
     stages = {
-        stage.name: _time(lambda stage=stage: _step(model, stage, batch, prepared.inputs))
-        / count
-        * used
-        * _epochs(stage, used)
+        stage.name: _time(_stepper(model, stage, batch)) / count * used * _epochs(stage, used)
         for stage in plan.stages
         if isinstance(stage, TrainStage)
     }
@@ -86,9 +84,8 @@ def _epochs(stage: TrainStage, used: int) -> float:
     return min(float(stop.epochs or "inf"), by_steps)
 
 
-def _time(work: object) -> float:
+def _time(work: Callable[[], None]) -> float:
     """Seconds of the second of two calls: the first one pays for allocation."""
-    assert callable(work)
     work()
     start = time.perf_counter()
     work()
@@ -100,13 +97,17 @@ def _forward(model: Grafted, batch: Batch) -> None:
         model.trunk(batch)
 
 
-def _step(model: Grafted, stage: TrainStage, batch: Batch, inputs: Inputs) -> None:
-    """Forward and backward through what the stage trains; no step is taken."""
+def _stepper(model: Grafted, stage: TrainStage, batch: Batch) -> Callable[[], None]:
+    """Forward and backward through what the stage trains; the frozen prefix is computed now, once."""
     freeze = decide_freeze(model, stage.trainable, stage.frozen_prefix)
     freeze.set_gradients(model)
     with torch.no_grad():
         activation = model.trunk.prefix(batch, cut=freeze.cut) if freeze.cut else None
-    features = model.trunk.suffix(activation, batch, cut=freeze.cut)
-    total = torch.stack([values.sum() for values in model.head_outputs(features).values()]).sum()
-    total.backward()
-    model.zero_grad(set_to_none=True)
+
+    def step() -> None:
+        features = model.trunk.suffix(activation, batch, cut=freeze.cut)
+        total = torch.stack([values.sum() for values in model.head_outputs(features).values()]).sum()
+        total.backward()
+        model.zero_grad(set_to_none=True)
+
+    return step

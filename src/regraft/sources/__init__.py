@@ -1,7 +1,7 @@
 """Sources: pretrained models as found, and their networks as chains that can be cut."""
 
 from regraft.sources.catalogue import Entry, catalogue
-from regraft.sources.defaults import default_source
+from regraft.sources.defaults import default_source, small_like
 from regraft.sources.module import from_module
 from regraft.sources.native import example_batch, load_native
 from regraft.sources.registry import build_trunk, find, read_weights
@@ -24,4 +24,5 @@ __all__ = [
     "from_module",
     "load_native",
     "read_weights",
+    "small_like",
 ]

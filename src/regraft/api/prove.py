@@ -1,0 +1,176 @@
+"""``rg.prove``: did the source help?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from regraft.api.fit import open_sources
+from regraft.core.console import say
+from regraft.core.errors import BundleError, UsageError
+from regraft.engine import Run, Settings
+from regraft.engine.price import price
+from regraft.evidence import BaselineArm, Evidence, Ledger, TrainedArm, judge, run_trials
+from regraft.evidence.arms import Arm
+from regraft.linking import Blueprint, find_link
+from regraft.plans import Plan
+from regraft.report import write_card, write_report
+from regraft.sources import Source, small_like
+from regraft.strategies import plan_for
+from regraft.targets import Draw, Prepared, Target, prepare, reload
+from regraft.tasks import make_task
+
+SCRATCH = ("auto", "same", "small", "both")
+_RATES = ("scratch", "scratch:slow", "scratch:fast")
+_SHARE = 0.5  # of the budget that the same network from scratch may take before a small one stands in for it
+
+
+def prove(
+    run: Run | str | Path,
+    *,
+    seeds: int = 8,
+    budget: float | None = 1200.0,
+    scratch: str = "auto",
+    output: str | None = None,
+    delta: float | None = None,
+    builder: Any = None,
+) -> Evidence:
+    """Compare a run's strategy with the best arm that has no source, over paired seeds.
+
+    Parameters
+    ----------
+    seeds
+        How many draws of training examples, initialisations and orders every arm goes through; fresh ones, not
+        the run's own.
+    budget
+        Seconds to spend; None for no limit. What does not fit is cut in a stated order and written down.
+    scratch
+        The arm from scratch: ``same`` network, a ``small`` one, ``both``, or ``auto``: the same network where
+        it takes at most half the budget, else a small one.
+    output
+        Which output the verdict is about; the first if not given.
+    delta
+        What counts as a difference, in the deciding metric's unit; half a point if not given.
+
+    Returns
+    -------
+    Evidence
+        With ``.verdict``, ``.sentence``, ``.arms``, ``.contrasts``; also written to the run's folder.
+    """
+    if scratch not in SCRATCH:
+        raise UsageError(f"--scratch {scratch}: there are {', '.join(SCRATCH)}")
+    opened = run if isinstance(run, Run) else Run.load(run, builder=builder)
+    if opened.status != "done":
+        raise BundleError(
+            f"{opened.folder} is {opened.status}; go on with it first: regraft resume {opened.folder}"
+        )
+    case = _open_case(opened, output)
+    arms = _arms(case, scratch, seeds, budget)
+    plan = case.plan
+    fresh = range(plan.seed + 1, plan.seed + 1 + seeds)
+
+    def draw(seed: int) -> Draw:
+        wanted = plan.draw
+        return case.target.draw(
+            seed, train_size=wanted.train_size, per_class=wanted.per_class, validation=wanted.validation
+        )
+
+    metric = make_task(case.spec).metrics[0]
+    trials = run_trials(arms, draw, seeds=fresh, budget=budget, higher_is_better=metric.higher_is_better)
+    ledger = Ledger.from_json(opened.facts["ledger"])
+    evidence = judge(trials, case.target, case.spec.name, ledger, delta=delta)
+    evidence.write(opened.folder)
+    opened.note(ledger=ledger.to_json(), test_label_reads=ledger.count)
+    write_report(opened.folder)
+    write_card(opened.folder)
+    return evidence
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A finished run, opened for being proven."""
+
+    plan: Plan
+    source: Source
+    prepared: Prepared
+    settings: Settings
+    spec: Any
+
+    @property
+    def target(self) -> Target:
+        return self.prepared.target
+
+    def trained(
+        self, name: str, kind: Any, plans: list[Plan], source: Source, prepared: Prepared
+    ) -> TrainedArm:
+        return TrainedArm(name, kind, plans, source, prepared, self.spec.name, self.settings)
+
+
+def _open_case(run: Run, output: str | None) -> _Case:
+    plan = run.plan
+    source = open_sources(plan, {}, run.builder)["student"]
+    target = reload(run.facts["origin"])
+    if target.fingerprint != run.facts["hashes"]["data"]:
+        raise BundleError(
+            f"the data of {run.folder} changed since the run. Put them back as they were, or fit again"
+        )
+    prepared = prepare(target, source.preprocessing, max_unreadable=run.facts["max_unreadable"])
+    specs = {spec.name: spec for spec in prepared.target.tasks}
+    name = output or next(iter(specs))
+    if name not in specs:
+        raise UsageError(f"there is no output {name!r}; there are: {', '.join(specs)}")
+    return _Case(plan, source, prepared, Settings(**run.facts["settings"]), specs[name])
+
+
+def _arms(case: _Case, scratch: str, seeds: int, budget: float | None) -> list[Arm]:
+    """The run's own strategy first, then the plain baseline, a probe if that is another one, and scratch."""
+    strategy = case.plan.strategy or "plan"
+    linked = case.plan.models["student"].initialise == "linked"
+    arms: list[Arm] = [
+        case.trained(
+            f"{strategy} on {case.source.name}" if linked else f"{strategy}, {case.source.name} network",
+            "strategy",
+            [case.plan],
+            case.source,
+            case.prepared,
+        ),
+        BaselineArm(case.target, case.spec.name),
+    ]
+    if strategy != "probe":
+        plan = _plan(case, case.source, "probe")
+        arms.append(case.trained(f"probe on {case.source.name}", "probe", [plan], case.source, case.prepared))
+    same = _same_network(case)
+    fits = budget is None or (same.expected_seconds or 0) * (seeds + len(_RATES) - 1) <= _SHARE * budget
+    if scratch in ("same", "both") or (scratch == "auto" and fits):
+        arms.append(same)
+    if scratch in ("small", "both") or (scratch == "auto" and not fits):
+        arms.append(_small_network(case))
+    if scratch == "auto" and not fits:
+        say(
+            "The same network from scratch would take over half the budget; a small network stands in for it."
+        )
+    return arms
+
+
+def _plan(case: _Case, source: Source, strategy: str) -> Plan:
+    blueprint = Blueprint(source, tuple(make_task(spec) for spec in case.target.tasks))
+    link = find_link(source, blueprint)
+    options = dict(case.plan.models["student"].options)
+    return plan_for(link, case.target, strategy, seed=case.plan.seed, draw=case.plan.draw, options=options)
+
+
+def _same_network(case: _Case) -> TrainedArm:
+    plans = [_plan(case, case.source, rate) for rate in _RATES]
+    arm = case.trained("scratch, same network", "scratch", plans, case.source, case.prepared)
+    link = find_link(case.source, Blueprint(case.source, tuple(make_task(s) for s in case.target.tasks)))
+    arm.expected_seconds = price(plans[0], case.target, link).total
+    return arm
+
+
+def _small_network(case: _Case) -> TrainedArm:
+    source = small_like(case.source)
+    prepared = prepare(case.target, source.preprocessing, max_unreadable=1.0)
+    plans = [_plan(case, source, rate) for rate in _RATES]
+    size = f"{source.parameters / 1e6:.1f} M parameters"
+    return case.trained(f"scratch, small network ({size})", "scratch", plans, source, prepared)

@@ -1,0 +1,134 @@
+"""Arms that the engine fits: the run's strategy, a probe, and networks from scratch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from regraft.engine import Settings, Workspace, execute, open_workspace
+from regraft.engine.open import fitted_tasks
+from regraft.evidence.arms import ArmKind, ArmResult
+from regraft.linking import Blueprint, find_link
+from regraft.plans import Plan, SolveStage, TrainStage
+from regraft.sources import Source
+from regraft.targets import Draw, Prepared
+
+
+@dataclass
+class TrainedArm:
+    """Carries a plan out on every draw, in memory, and scores the test part.
+
+    Parameters
+    ----------
+    name, kind
+        As printed, and what it is.
+    plans
+        Usually one. Where there are several (rates for a network from scratch), the one that does best on the
+        first draw's validation part is kept for the others; what trying them took is charged to the first trial.
+    source
+        Whose network it is.
+    prepared
+        The target as that network reads it.
+    output
+        Which output is compared.
+    settings
+        Device, threads, backend.
+    expected_seconds
+        What a trial is thought to cost, or None.
+    """
+
+    name: str
+    kind: ArmKind
+    plans: Sequence[Plan]
+    source: Source
+    prepared: Prepared
+    output: str
+    settings: Settings
+    expected_seconds: float | None = None
+    _warm: bool = field(default=False, init=False, repr=False)
+
+    @property
+    def uses_source(self) -> bool:
+        """Whether any model of the plan starts from source weights."""
+        return any(spec.initialise == "linked" for spec in self.plans[0].models.values())
+
+    def run(self, draw: Draw) -> ArmResult:
+        """See :class:`regraft.evidence.arms.Arm`."""
+        start = time.monotonic()
+        once = self._warm_up(draw)
+        tried = [(self._carry_out(plan, draw), plan) for plan in self.plans]
+        (work, validation), plan = self._best(tried)
+        if len(self.plans) > 1:
+            once += (time.monotonic() - start) * (1 - 1 / len(self.plans))
+            self.plans = (plan,)
+        task = work.tasks[self.output]
+        scores = task.scores(work.logits(self.prepared.target.test)[self.output])
+        seconds = time.monotonic() - start
+        return ArmResult(validation, scores, seconds, work.trained_parameters, once, plan.strategy)
+
+    def _best(
+        self, tried: list[tuple[tuple[Workspace, float], Plan]]
+    ) -> tuple[tuple[Workspace, float], Plan]:
+        metric = tried[0][0][0].tasks[self.output].metrics[0]
+        sign = 1 if metric.higher_is_better else -1
+        return max(tried, key=lambda one: -np.inf if np.isnan(one[0][1]) else sign * one[0][1])
+
+    def _carry_out(self, plan: Plan, draw: Draw) -> tuple[Workspace, float]:
+        """A fitted workspace and its deciding metric on the validation part, which the fit has not seen."""
+        apart = _without_refit(plan)
+        work = self._open(apart, draw)
+        execute(work)
+        validation = self._validation(work)
+        if apart != plan:
+            work = self._open(plan, draw)
+            execute(work)
+        return work, validation
+
+    def _open(self, plan: Plan, draw: Draw) -> Workspace:
+        target = self.prepared.target
+        tasks = fitted_tasks(target, draw)
+        blueprint = Blueprint(self.source, tuple(tasks.values()))
+        spec = plan.models["student"]
+        link = find_link(self.source, blueprint, maps=spec.map, waivers=spec.waive, seed=draw.seed)
+        seeded = plan.model_copy(update={"seed": draw.seed})
+        return open_workspace(
+            seeded, target, self.prepared.inputs, {"student": link}, tasks, draw, settings=self.settings
+        )
+
+    def _validation(self, work: Workspace) -> float:
+        examples = work.draw.validation
+        if len(examples) == 0:
+            return float("nan")
+        task, labels = work.tasks[self.output], work.target.labels(examples)[self.output]
+        known = task.present(labels)
+        scores = task.scores(work.logits(examples)[self.output])
+        return task.metrics[0].compute(scores[known], labels[known])
+
+    def _warm_up(self, draw: Draw) -> float:
+        """Run the frozen layers over everything that any draw will read; later trials find it kept."""
+        if self._warm or not self.uses_source:
+            return 0.0
+        self._warm = True
+        start = time.monotonic()
+        work = self._open(self.plans[0], draw)
+        target = work.target
+        trains = [stage for stage in work.plan.stages if isinstance(stage, TrainStage)]
+        if any(isinstance(stage, SolveStage) for stage in work.plan.stages):
+            work.features("student", np.arange(len(target)) if not trains else target.pool)
+        for stage in trains:
+            if stage.frozen_prefix is not None:
+                cut = work.models["student"].trunk.cut_after(stage.frozen_prefix)
+                work.embedder("student", cut).compute(target.pool)
+        return time.monotonic() - start
+
+
+def _without_refit(plan: Plan) -> Plan:
+    """The plan whose solve stages keep away from the validation part."""
+    stages = tuple(
+        stage.model_copy(update={"refit": False}) if isinstance(stage, SolveStage) else stage
+        for stage in plan.stages
+    )
+    return plan.model_copy(update={"stages": stages})

@@ -232,7 +232,7 @@ def _write_records(run: Run, target: Target, draw: Draw, links: dict[str, Link])
 def _finish(run: Run, work: Workspace, source: Source, start: float) -> None:
     """Write the model, its final figures through evidence, the report; then the run is done."""
     model = work.models["student"]
-    write_model(run.folder, model, source, work.tasks)
+    write_model(run.folder, model, source, work.tasks, whole=work.target.origin.get("whole"))
     ledger = Ledger.from_json(run.facts.get("ledger", []))
     metrics = _final_metrics(work, ledger)
     write_json(run.folder / "metrics.json", metrics)

@@ -41,8 +41,8 @@ def prove(
     Parameters
     ----------
     seeds
-        How many draws of training examples, initialisations and orders every arm goes through; fresh ones, not
-        the run's own.
+        How many draws of training examples, initialisations and orders every arm goes through; fresh ones,
+        not the run's own.
     budget
         Seconds to spend; None for no limit. What does not fit is cut in a stated order and written down.
     scratch

@@ -19,6 +19,7 @@ _PLAIN_INTERVAL = 5.0  # seconds between plain progress lines
 @dataclass
 class _Settings:
     quiet: bool = False
+    depth: int = 0  # pieces of work that are shown now; those inside another one are not
 
 
 _settings = _Settings()
@@ -54,14 +55,21 @@ Advance = Callable[..., None]
 def progress(label: str, total: int, *, unit: str = "examples") -> Iterator[Advance]:
     """Show how far a piece of work is and how long it will still take.
 
-    Yields ``advance(count=1, note="")``. Nothing is shown for work that ends within two seconds off a terminal.
+    Yields ``advance(count=1, note="")``. Nothing is shown for work that ends within two seconds off a
+    terminal, nor for work that is a part of other work with progress of its own.
     """
-    if _settings.quiet or total <= 0:
+    if _settings.quiet or _settings.depth or total <= 0:
         yield lambda count=1, note="": None
-    elif sys.stderr.isatty():
-        yield from _bar(label, total, unit)
-    else:
-        yield from _lines(label, total, unit)
+        return
+    _settings.depth += 1
+    try:
+        yield from _bar(label, total, unit) if sys.stderr.isatty() else _lines(label, total, unit)
+    finally:
+        _settings.depth -= 1
+
+
+def _rate(rate: float, unit: str = "") -> str:
+    return f"{rate:.0f}{unit}/s" if rate >= 1 else ""
 
 
 def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
@@ -84,7 +92,7 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
             nonlocal done
             done += count
             rate = done / max(time.monotonic() - start, 1e-9)
-            bar.update(task, advance=count, rate=f"{rate:.0f} {unit}/s", note=note)
+            bar.update(task, advance=count, rate=_rate(rate, f" {unit}"), note=note)
 
         yield advance
     elapsed = time.monotonic() - start
@@ -106,7 +114,8 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
         left = (now - start) / done * (total - done) if done else 0.0
         rate = done / (now - start)
         extra = f", {note}" if note else ""
-        say(f"{label}: {done}/{total} {unit}, {rate:.0f}/s, {duration(left)} left{extra}")
+        pace = f", {_rate(rate)}" if rate >= 1 else ""
+        say(f"{label}: {done}/{total} {unit}{pace}, {duration(left)} left{extra}")
 
     yield advance
     elapsed = time.monotonic() - start

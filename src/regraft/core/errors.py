@@ -46,8 +46,7 @@ class MissingPackageError(UsageError):
 
     def __init__(self, package: str, purpose: str, install: str):
         super().__init__(
-            f"{purpose} needs the package '{package}', which is not installed. "
-            f"Run: pip install '{install}'"
+            f"{purpose} needs the package '{package}', which is not installed. Run: pip install '{install}'"
         )
 
 

@@ -17,7 +17,9 @@ from regraft.tasks import Task
 MODEL_FORMAT = 1
 
 
-def write_model(folder: Path, model: Grafted, source: Source, tasks: dict[str, Task]) -> None:
+def write_model(
+    folder: Path, model: Grafted, source: Source, tasks: dict[str, Task], *, whole: float | None = None
+) -> None:
     """Write ``model.safetensors``, ``model.json`` and the tokenizer.
 
     ``model.json`` comes last, so that a folder that has one has everything.
@@ -36,6 +38,7 @@ def write_model(folder: Path, model: Grafted, source: Source, tasks: dict[str, T
         "builder": source.builder.to_json(),
         "preprocessing": source.preprocessing.to_json(),
         "tasks": [task.spec.to_json() for task in tasks.values()],
+        "whole": whole,
         "width": model.trunk.width,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "licence": source.weights.licence if source.weights else "",

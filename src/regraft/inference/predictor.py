@@ -39,6 +39,8 @@ class Predictor:
     model: Grafted
     preprocessing: Preprocessing
     tasks: tuple[Task, ...]
+    whole: float | None = None
+    """The value that stood for white in the arrays that the model was fitted on, where it was."""
 
     @classmethod
     def load(cls, folder: str | Path, *, builder: Any = None) -> Predictor:
@@ -58,7 +60,7 @@ class Predictor:
             raise BundleError(
                 f"{folder / 'model.safetensors'} cannot be loaded into the network: {error}"
             ) from error
-        return cls(model, source.preprocessing, tasks)
+        return cls(model, source.preprocessing, tasks, facts.get("whole"))
 
     def predict(self, items: Any, *, column: str | None = None, backend: str = "eager") -> list[Prediction]:
         """Predict for files, folders, globs, tables, arrays or texts; one entry for each, in input order.
@@ -66,7 +68,7 @@ class Predictor:
         An entry is ``{"item", "outputs": {NAME: {"task", ..}}}``, with a single output's fields beside
         ``item``; one that could not be read is ``{"item", "error"}``.
         """
-        found = read_items(items, self.preprocessing, column=column)
+        found = read_items(items, self.preprocessing, column=column, whole=self.whole)
         scores = self.scores(found.inputs, backend=backend)
         decoded = {task.spec.name: task.decode(scores[task.spec.name]) for task in self.tasks}
         entries: list[Prediction] = [

@@ -36,7 +36,7 @@ class StepContext:
 
 @dataclass(frozen=True)
 class TermValue:
-    """A term's value, a scalar, and what each example of its first stream added to it, for finding culprits."""
+    """A term's value, a scalar, and what each example of its first stream added, for finding culprits."""
 
     total: Tensor
     per_example: Tensor

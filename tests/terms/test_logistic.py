@@ -76,7 +76,9 @@ def test_held_out_logits_are_of_fits_that_did_not_see_the_example() -> None:
     unseen = solution.held_out.argmax(1) == labels
     assert seen.mean() == 1.0
     assert unseen.mean() < 0.6
-    assert solution.score == pytest.approx(log_loss(labels, classes(3).scores(solution.held_out)), abs=1e-6)
+    calibrated = classes(3).scores(solution.calibrated().held_out)
+    assert solution.score == pytest.approx(log_loss(labels, calibrated), abs=1e-6)
+    assert solution.score < log_loss(labels, classes(3).scores(solution.held_out))
 
 
 def test_the_grid_is_walked_from_strong_to_weak_and_the_best_log_loss_wins() -> None:

@@ -14,6 +14,7 @@ from regraft.core.randomness import numpy_generator
 from regraft.tasks import Task
 from regraft.terms.solvers.base import Labelled, Solution, best_position, history_line, labelled, penalties_of
 from regraft.terms.solvers.convex import LogisticProblems, minimise
+from regraft.terms.solvers.temperature import fit_sharpness
 
 _ROUGH, _FINE = 1e-5, 1e-16  # what is left to gain per example, in nats, while choosing and at the end
 _PATIENCE = 3  # weaker penalties without a better log-loss before the path ends
@@ -31,6 +32,9 @@ def solve_logistic(
     seed: int = 0,
 ) -> Solution:
     """The logistic head whose penalty has the least stratified cross-validated log-loss, fitted to all rows.
+
+    That log-loss is taken at the best temperature: a strong penalty makes logits small, which
+    ``.calibrated()`` mends, and would else be passed over although its classes are right more often.
 
     The objective is the summed log-loss plus half of lambda times the squared weights of standardised
     features; the bias is not penalised. The path starts at the strongest penalty, each fit from the last,
@@ -83,6 +87,7 @@ def solve_logistic(
         bias=bias,
         held_out=rows.spread(held_out, len(features)),
         score=path.scores[path.best],
+        sharpness=path.sharpness,
         history=history_line(
             "logistic", strengths[: len(path.scores)], path.scores, path.best, "log-loss", seconds
         ),
@@ -123,11 +128,14 @@ def _folds(rows: Labelled, truth: np.ndarray, folds: int, seed: int, task: Task)
 
 @dataclass(frozen=True)
 class _Path:
-    """What cross-validation found: scores along the path, the best, its held-out logits, a warm start."""
+    """What cross-validation found: scores along the path; the best, its held-out logits, their sharpness and
+    a warm start.
+    """
 
     scores: list[float]
     best: int
     held_out: np.ndarray
+    sharpness: float
     start: np.ndarray
 
 
@@ -136,24 +144,25 @@ def _walk(problem: LogisticProblems, parts: Decomposition, strengths: list[float
     empty = np.full((len(problem.truth), parts.count), np.nan)
     if len(held) == 0:
         middle = int(np.argmin(np.abs(np.log(strengths))))
-        return _Path([float("nan")] * len(strengths), middle, empty, problem.start)
+        return _Path([float("nan")] * len(strengths), middle, empty, 1.0, problem.start)
     groups = _groups(problem, fold)
     starts = [group.start for group in groups]
     scores: list[float] = []
-    best, kept, warm = 0, empty, problem.start
+    best, kept, sharpness, warm = 0, empty, 1.0, problem.start
     for strength in strengths:
         logits = empty.copy()
         for number, group in enumerate(groups):
             found = minimise(group, strength * parts.unit, starts[number], tolerance=_ROUGH)
             starts[number] = found.parameters
             _collect(logits, found.logits, group.learns)
-        scores.append(_log_loss(problem, logits, held))
+        factor, loss = fit_sharpness(logits[:, held], problem.truth[:, 0, held], exclusive=problem.exclusive)
+        scores.append(loss)
         if best_position(scores, higher_is_better=False) == len(scores) - 1:
-            best, kept = len(scores) - 1, logits
+            best, kept, sharpness = len(scores) - 1, logits, factor
             warm = np.concatenate(starts, axis=1).mean(axis=1, keepdims=True).astype(np.float64)
         elif len(scores) - 1 - best >= _PATIENCE:
             break
-    return _Path(scores, best, kept, warm)
+    return _Path(scores, best, kept, sharpness, warm)
 
 
 def _groups(problem: LogisticProblems, fold: np.ndarray) -> list[LogisticProblems]:
@@ -174,15 +183,6 @@ def _collect(logits: np.ndarray, found: np.ndarray, learns: np.ndarray) -> None:
     for number, row in enumerate(learns):
         out = row == 0
         logits[:, out] = found[:, number, out]
-
-
-def _log_loss(problem: LogisticProblems, logits: np.ndarray, held: np.ndarray) -> float:
-    z, truth = logits[:, held], problem.truth[:, 0, held]
-    if not problem.exclusive:
-        return float((np.logaddexp(0, z) - truth * z).mean())
-    top = z.max(axis=0)
-    total = top + np.log(np.exp(z - top).sum(axis=0))
-    return float((total - (truth * z).sum(axis=0)).mean())
 
 
 def _in_features(

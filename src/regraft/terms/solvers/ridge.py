@@ -49,7 +49,7 @@ def solve_ridge(
         if best_position(scores, metric.higher_is_better) != best:
             best, kept = best_position(scores, metric.higher_is_better), prediction
     weight, bias = ridge_coefficients(parts, regressand, strengths[best] * parts.unit)
-    sharpness, shift = _calibration(kept, rows.labels, task)
+    sharpness, shift = _calibration(kept, regressand, task)
     seconds = time.perf_counter() - start
     return Solution(
         weight=weight,
@@ -62,10 +62,11 @@ def solve_ridge(
     )
 
 
-def _calibration(held_out: np.ndarray, labels: np.ndarray, task: Task) -> tuple[float, float]:
+def _calibration(held_out: np.ndarray, truth: np.ndarray, task: Task) -> tuple[float, float]:
     if task.spec.kind == "regression":
         return 1.0, 0.0
     # Fits to 0 and 1 are undecided at one half for a label of its own; softmax does not mind a shift.
-    middle = 0.5 if task.spec.kind == "multilabel" else 0.0
-    sharpness = fit_sharpness(held_out - middle, labels, task)
+    exclusive = task.spec.kind != "multilabel"
+    middle = 0.0 if exclusive else 0.5
+    sharpness, _ = fit_sharpness((held_out - middle).T, truth.T, exclusive=exclusive)
     return sharpness, -middle * sharpness

@@ -7,28 +7,53 @@ from __future__ import annotations
 
 import numpy as np
 
-from regraft.tasks import Task
-
 _RANGE = (1e-3, 1e3)  # a perfect or a useless predictor has no finite best sharpness
+_STEPS = 60
 
 
-def fit_sharpness(outputs: np.ndarray, labels: np.ndarray, task: Task) -> float:
-    """The positive factor with the least mean log-loss of ``factor * outputs``.
+def fit_sharpness(outputs: np.ndarray, truth: np.ndarray, *, exclusive: bool) -> tuple[float, float]:
+    """The positive factor with the least mean log-loss of ``factor * outputs``, and that log-loss.
 
-    ``outputs`` are ``(N, K)``, out of sample. The log-loss is convex in the factor, so a bounded search finds
-    the only minimum; positive, so that the order of the classes never changes.
+    The log-loss is convex in the factor: safeguarded Newton steps find the only minimum. It is positive, so
+    the order of the classes never changes.
+
+    Parameters
+    ----------
+    outputs
+        ``float64 (K, N)``, out of sample.
+    truth
+        ``float64 (K, N)`` of 0 and 1.
+    exclusive
+        Softmax over the classes if true, a sigmoid for each otherwise.
     """
-    import torch
-    from scipy.optimize import minimize_scalar
+    low, high = _RANGE
+    factor = 1.0
+    for _ in range(_STEPS):
+        _, slope, curve = _log_loss(outputs, truth, factor, exclusive)
+        low, high = (factor, high) if slope < 0 else (low, factor)
+        step = factor - slope / curve if curve > 0 else -1.0
+        # Far from the minimum the curve says little: halve the range of magnitudes instead.
+        following = step if low < step < high else float(np.sqrt(low * high))
+        if abs(following - factor) <= 1e-9 * factor:
+            break
+        factor = following
+    return factor, _log_loss(outputs, truth, factor, exclusive)[0]
 
-    logits, truth = (
-        torch.from_numpy(np.ascontiguousarray(outputs, dtype=np.float64)),
-        torch.from_numpy(labels),
-    )
 
-    def log_loss(exponent: float) -> float:
-        return float(task.loss(logits * float(np.exp(exponent)), truth).mean())
-
-    low, high = np.log(_RANGE)
-    found = minimize_scalar(log_loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+def _log_loss(
+    outputs: np.ndarray, truth: np.ndarray, factor: float, exclusive: bool
+) -> tuple[float, float, float]:
+    """Mean log-loss, and its first and second derivative in the factor."""
+    z = factor * outputs
+    if exclusive:
+        top = z.max(axis=0)
+        powers = np.exp(z - top)
+        total = powers.sum(axis=0)
+        p = powers / total
+        loss = (top + np.log(total) - (truth * z).sum(axis=0)).mean()
+        mean = (p * outputs).sum(axis=0)
+        curve = ((p * outputs**2).sum(axis=0) - mean**2).mean()
+        return float(loss), float((mean - (truth * outputs).sum(axis=0)).mean()), float(curve)
+    p = 0.5 * (1 + np.tanh(0.5 * z))
+    loss = (np.logaddexp(0, z) - truth * z).mean()
+    return float(loss), float(((p - truth) * outputs).mean()), float((p * (1 - p) * outputs**2).mean())

@@ -83,6 +83,7 @@ def fit(
     data = target if isinstance(target, Target) else load_target(target)
     kept = data.save(folder / "data")
     settings = settings or Settings()
+    write_plan(written, folder / "plan.yaml")  # before run.json: what has a run.json can be resumed
     run = Run.begin(
         folder,
         {
@@ -96,7 +97,6 @@ def fit(
         },
         builder=builder,
     )
-    write_plan(written, folder / "plan.yaml")
     return _carry_out(run, written, kept, settings, open_sources(written, sources or {}, builder))
 
 
@@ -113,6 +113,8 @@ def resume(
     """
     run = Run.load(folder, builder=builder)
     if run.status == "done":
+        if (run.folder / "checkpoints").is_dir():  # killed between its last figures and its report
+            _close(run)
         say(f"{folder} is done already; there is nothing to go on with.")
         return run
     plan = run.plan
@@ -252,12 +254,16 @@ def _finish(run: Run, work: Workspace, source: Source, start: float) -> None:
         test_label_reads=ledger.count,
         notes=list(work.target.notes),
     )
+    _close(run)
+
+
+def _close(run: Run) -> None:
+    """Write what is made from the rest. Checkpoints go last: where some are left, this has to be done."""
     from regraft.report import write_card, write_report
 
     write_report(run.folder)
     write_card(run.folder)
-    if work.checkpoints:
-        work.checkpoints.clear()
+    Checkpoints(run.folder / "checkpoints").clear()
 
 
 def _final_metrics(work: Workspace, ledger: Ledger) -> dict[str, Any]:

@@ -14,15 +14,25 @@ _ERRORS = "regraft.core.errors"
 
 _HOMES = {
     "Blueprint": "regraft.linking",
+    "Evidence": "regraft.evidence",
+    "ImagePreprocessing": "regraft.core.preprocessing",
     "Link": "regraft.linking",
     "Plan": "regraft.plans",
     "Predictor": "regraft.inference.predictor",
     "Proof": "regraft.linking",
     "Run": "regraft.engine",
+    "Settings": "regraft.engine",
     "Source": "regraft.sources",
     "Target": "regraft.targets",
+    "TextPreprocessing": "regraft.core.preprocessing",
+    "evaluate": "regraft.api.evaluate",
+    "export": "regraft.api.export",
+    "fit": "regraft.api.fit",
     "link": "regraft.api.link",
     "plan": "regraft.api.plan",
+    "prove": "regraft.api.prove",
+    "resume": "regraft.api.fit",
+    "transfer": "regraft.api.transfer",
     "BudgetError": _ERRORS,
     "BundleError": _ERRORS,
     "DataError": _ERRORS,
@@ -45,8 +55,13 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:  # the same names for type checkers, which cannot read the table
+    from regraft.api.evaluate import evaluate as evaluate
+    from regraft.api.export import export as export
+    from regraft.api.fit import fit as fit, resume as resume
     from regraft.api.link import link as link
     from regraft.api.plan import plan as plan
+    from regraft.api.prove import prove as prove
+    from regraft.api.transfer import transfer as transfer
     from regraft.core.errors import (
         BudgetError as BudgetError,
         BundleError as BundleError,
@@ -65,7 +80,12 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot read the tab
         UnsafeFileError as UnsafeFileError,
         UsageError as UsageError,
     )
-    from regraft.engine import Run as Run
+    from regraft.core.preprocessing import (
+        ImagePreprocessing as ImagePreprocessing,
+        TextPreprocessing as TextPreprocessing,
+    )
+    from regraft.engine import Run as Run, Settings as Settings
+    from regraft.evidence import Evidence as Evidence
     from regraft.inference.predictor import Predictor as Predictor
     from regraft.linking import Blueprint as Blueprint, Link as Link, Proof as Proof
     from regraft.plans import Plan as Plan

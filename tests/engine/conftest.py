@@ -50,11 +50,16 @@ class Bench:
         return find_link(self.source, Blueprint(self.source, tasks))
 
     def plan(self, strategy: str, *changes: str, seed: int = 0) -> Plan:
-        plan = plan_for(self.link(), self.target, strategy, seed=seed, options={"size": SIZE})
+        plan = plan_for(self.link(), strategy, seed=seed)
         return change_plan(plan, list(changes))
 
     def open(
-        self, plan: Plan, *, folder: Path | None = None, checkpoint_seconds: float = 30.0, backend: str = "eager"
+        self,
+        plan: Plan,
+        *,
+        folder: Path | None = None,
+        checkpoint_seconds: float = 30.0,
+        backend: str = "eager",
     ) -> Workspace:
         draw = draw_examples(plan, self.target)
         tasks = fitted_tasks(self.target, draw)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.engine.conftest import Bench
 
 from regraft.core.errors import ResumeError
 from regraft.core.hashing import hash_tensors
 from regraft.engine import Checkpoints, execute
 from regraft.engine.train_stage import TrainStageRun
+from tests.engine.conftest import Bench
 
 CHANGES = ("stop.epochs=3", "streams.target.batch=16")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
-from tests.engine.conftest import Bench
 from torch.nn import functional
 
 from regraft.core.errors import NonFiniteLossError, PlanError
@@ -19,6 +19,7 @@ from regraft.engine.optimiser import rate_factor
 from regraft.engine.streams import open_stream
 from regraft.engine.workspace import Workspace
 from regraft.plans import RateSchedule
+from tests.engine.conftest import Bench
 
 
 def losses(work: Workspace) -> list[float]:
@@ -38,9 +39,17 @@ def test_losses_equal_those_of_a_loop_written_by_hand(bench: Bench) -> None:
     optimiser = torch.optim.AdamW(
         [
             {"params": [p for p in by_hand.heads.parameters() if p.ndim > 1], "lr": 1e-3},
-            {"params": [p for p in by_hand.heads.parameters() if p.ndim < 2], "lr": 1e-3, "weight_decay": 0.0},
+            {
+                "params": [p for p in by_hand.heads.parameters() if p.ndim < 2],
+                "lr": 1e-3,
+                "weight_decay": 0.0,
+            },
             {"params": [p for p in by_hand.trunk.parameters() if p.ndim > 1], "lr": 3e-4},
-            {"params": [p for p in by_hand.trunk.parameters() if p.ndim < 2], "lr": 3e-4, "weight_decay": 0.0},
+            {
+                "params": [p for p in by_hand.trunk.parameters() if p.ndim < 2],
+                "lr": 3e-4,
+                "weight_decay": 0.0,
+            },
         ],
         weight_decay=0.01,
     )
@@ -48,7 +57,11 @@ def test_losses_equal_those_of_a_loop_written_by_hand(bench: Bench) -> None:
     by_hand.train()
     for step in range(5):
         warm = round(0.1 * 5)
-        factor = (step + 1) / (warm + 1) if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / (5 - warm)))
+        factor = (
+            (step + 1) / (warm + 1)
+            if step < warm
+            else 0.5 * (1 + math.cos(math.pi * (step - warm) / (5 - warm)))
+        )
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
         examples = stream.at(step)
@@ -67,7 +80,9 @@ def test_losses_equal_those_of_a_loop_written_by_hand(bench: Bench) -> None:
     epoch = work.history.lines[-1]
     assert epoch["step"] == 5
     assert epoch["loss"] == pytest.approx(np.mean(found[-5:]), abs=1e-6)
-    assert hash_tensors(model.trunk.state_dict()) != hash_tensors(bench.open(plan).models["student"].trunk.state_dict())
+    assert hash_tensors(model.trunk.state_dict()) != hash_tensors(
+        bench.open(plan).models["student"].trunk.state_dict()
+    )
 
 
 def test_two_runs_are_equal_to_the_bit(bench: Bench) -> None:
@@ -75,7 +90,9 @@ def test_two_runs_are_equal_to_the_bit(bench: Bench) -> None:
     first, second = bench.open(plan), bench.open(plan)
     execute(first)
     execute(second)
-    assert hash_tensors(first.models["student"].state_dict()) == hash_tensors(second.models["student"].state_dict())
+    assert hash_tensors(first.models["student"].state_dict()) == hash_tensors(
+        second.models["student"].state_dict()
+    )
     assert losses(first) == losses(second)
 
 
@@ -107,7 +124,9 @@ def test_training_learns(bench: Bench) -> None:
 def test_the_best_weights_are_kept_and_the_start_takes_part(bench: Bench) -> None:
     """With a rate that destroys the model, what is kept is what the stage began with."""
     work = bench.open(bench.plan("lpft:2", "stop.epochs=1", "groups.0.rate=1000", "groups.1.rate=1000"))
-    solved = bench.open(bench.plan("lpft:2", "stop.epochs=1", "groups.0.rate=0", "groups.1.rate=0", "groups.2.rate=0"))
+    solved = bench.open(
+        bench.plan("lpft:2", "stop.epochs=1", "groups.0.rate=0", "groups.1.rate=0", "groups.2.rate=0")
+    )
     execute(work)
     execute(solved)
     head = "heads.output_label.weight"
@@ -140,7 +159,7 @@ def test_a_loss_that_is_not_finite_names_its_example_and_steps_nothing(bench: Be
     name = bench.prepared.inputs.names[culprit]
     with pytest.raises(NonFiniteLossError, match=rf"not finite at .*{name.split('/')[-1]} \(1 of the"):
         execute(work)
-    trained = {n: p for n, p in model.named_parameters()}
+    trained = dict(model.named_parameters())
     assert hash_tensors(trained) == before or work.history.lines == []
 
 
@@ -148,7 +167,7 @@ def test_rates_warm_up_and_come_down() -> None:
     schedule = RateSchedule(name="cosine", warmup=0.2, floor=0.1)
     factors = [rate_factor(schedule, step, 10) for step in range(10)]
     assert factors[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
-    assert all(a > b for a, b in zip(factors[2:], factors[3:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors))
     assert rate_factor(schedule, 10, 10) == pytest.approx(0.1)
     assert rate_factor(RateSchedule(name="linear", warmup=0.0), 5, 10) == pytest.approx(0.5)
     assert rate_factor(RateSchedule(name="constant", warmup=0.0), 9, 10) == 1.0
@@ -174,6 +193,8 @@ def test_every_epoch_reads_every_example_once(bench: Bench) -> None:
         ("streams.target.reads=unlabelled", "only the run's own target can be read"),
     ],
 )
-def test_what_has_no_definition_is_refused_before_anything_runs(bench: Bench, change: str, message: str) -> None:
+def test_what_has_no_definition_is_refused_before_anything_runs(
+    bench: Bench, change: str, message: str
+) -> None:
     with pytest.raises(PlanError, match=message):
         execute(bench.open(bench.plan("full", change)))

@@ -49,7 +49,11 @@ stages:
   terms:
   - {computes: supervised, streams: [target], models: [student], weight: {learned: uncertainty}}
   - {computes: supervised, streams: [source], models: [student], weight: {schedule: cosine, start: 1, end: 0}}
-  - {computes: distillation, streams: [rest], models: [student, teacher], weight: 0.5, options: {temperature: 2}}
+  - computes: distillation
+    streams: [rest]
+    models: [student, teacher]
+    weight: 0.5
+    options: {temperature: 2}
   - {computes: co-tuning, streams: [target], models: [student], reads: [relationship]}
   combine: {rule: pcgrad}
   stop: {epochs: 5, patience: 2}

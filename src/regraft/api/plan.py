@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from regraft.linking import Link
 from regraft.plans import DrawSpec, Plan, change_plan, read_plan
 from regraft.strategies import plan_for
-from regraft.targets import Target, load_target
 
 
 def plan(
     link: Link,
-    target: Target | str | Path,
     strategy: str = "probe",
     *,
     seed: int = 0,
@@ -22,9 +19,8 @@ def plan(
     per_class: int | None = None,
     validation: float = 0.2,
     settings: Sequence[str] = (),
-    options: dict[str, Any] | None = None,
 ) -> Plan:
-    """The plan that a strategy writes for a link and a target. Nothing is run.
+    """The plan that a strategy writes for a link. Nothing is run.
 
     Parameters
     ----------
@@ -36,12 +32,9 @@ def plan(
         The share of them that validates.
     settings
         Changes, ``KEY=VALUE``, as in ``stop.epochs=5``.
-    options
-        What the source was opened with, as in ``{"size": 96}``.
     """
-    data = target if isinstance(target, Target) else load_target(target)
     draw = DrawSpec(validation=validation, train_size=train_size, per_class=per_class)
-    written = plan_for(link, data, strategy, seed=seed, draw=draw, options=options)
+    written = plan_for(link, strategy, seed=seed, draw=draw)
     return change_plan(written, list(settings)) if settings else written
 
 

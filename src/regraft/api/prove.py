@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +156,7 @@ def _arms(case: _Case, scratch: str, seeds: int, budget: float | None) -> list[A
 def _plan(case: _Case, source: Source, strategy: str) -> Plan:
     blueprint = Blueprint(source, tuple(make_task(spec) for spec in case.target.tasks))
     link = find_link(source, blueprint)
-    options = dict(case.plan.models["student"].options)
-    return plan_for(link, case.target, strategy, seed=case.plan.seed, draw=case.plan.draw, options=options)
+    return plan_for(link, strategy, seed=case.plan.seed, draw=case.plan.draw)
 
 
 def _same_network(case: _Case) -> TrainedArm:
@@ -173,4 +172,7 @@ def _small_network(case: _Case) -> TrainedArm:
     prepared = prepare(case.target, source.preprocessing, max_unreadable=1.0)
     plans = [_plan(case, source, rate) for rate in _RATES]
     size = f"{source.parameters / 1e6:.1f} M parameters"
-    return case.trained(f"scratch, small network ({size})", "scratch", plans, source, prepared)
+    arm = case.trained(f"scratch, small network ({size})", "scratch", plans, source, prepared)
+    # It runs in a second or two: compiling it anew for every seed would take longer.
+    arm.settings = replace(case.settings, backend="eager")
+    return arm

@@ -103,15 +103,12 @@ def prepare_plan(
         say(f"Source: {name}, the default for {target.modality} data; `regraft sources` lists others.")
     opened = find(name, **options)
     link = make_link(opened, target)
-    kept = {key: value for key, value in options.items() if key != "builder"}
     written = make_plan(
         link,
-        target,
         strategy,
         seed=seed,
         per_class=per_class,
         train_size=train_size,
         settings=changes,
-        options=kept,
     )
     return written, link

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from regraft.core.errors import UsageError
 from regraft.inference.backends import BACKENDS
@@ -45,6 +46,7 @@ class Settings:
         """Set the number of threads and return the device."""
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+            threadpool_limits(self.threads)  # solvers run on numpy's threads, not on torch's
         return find_device(self.device)
 
 

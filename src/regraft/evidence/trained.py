@@ -27,7 +27,7 @@ class TrainedArm:
         As printed, and what it is.
     plans
         Usually one. Where there are several (rates for a network from scratch), the one that does best on
-        the first draw's validation part is kept for the others; what trying them took is charged to the first.
+        the first draw's validation part is kept for the others; trying them is charged to the first.
     source
         Whose network it is.
     prepared

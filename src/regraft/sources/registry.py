@@ -58,7 +58,7 @@ def find(name: str | Source, **options: Any) -> Source:
         prefix, _, rest = name.partition(":")
     adapter = _load(ADAPTERS[prefix])
     _check_options(name, adapter.find, options)
-    return complete(adapter.find(rest, **options))
+    return replace(complete(adapter.find(rest, **options)), options=_plain(options))
 
 
 def complete(source: Source) -> Source:
@@ -69,6 +69,12 @@ def complete(source: Source) -> Source:
         trunk = build_trunk(source)
     count = sum(parameter.numel() for parameter in trunk.parameters())
     return replace(source, outputs=trunk.outputs, parameters=count)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a plan may keep: plain values, and never the name of code to run."""
+    kept = {name: value for name, value in options.items() if name != "builder"}
+    return {name: value for name, value in kept.items() if isinstance(value, str | int | float | bool)}
 
 
 def build_trunk(source: Source) -> Trunk:

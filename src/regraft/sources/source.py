@@ -93,6 +93,8 @@ class Source:
         Number of parameters of the trunk.
     cite
         The paper or page to cite.
+    options
+        What it was opened with, as in ``size=96``; never which code to run.
     handed
         A network of the user's own, in memory only: it is never written to a file.
     """
@@ -105,7 +107,22 @@ class Source:
     heads: tuple[NativeHead, ...] = ()
     parameters: int = 0
     cite: str = ""
+    options: dict[str, Any] = field(default_factory=dict, compare=False)
     handed: nn.Module | Callable[[], nn.Module] | str | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def find(cls, name: str, **options: Any) -> Source:
+        """The source of this name, as in ``packaged:efficientnet-lite0``; see :func:`regraft.sources.find`."""
+        from regraft.sources.registry import find
+
+        return find(name, **options)
+
+    @classmethod
+    def from_module(cls, module: nn.Module, preprocessing: Preprocessing, **options: Any) -> Source:
+        """A network of your own, in memory; see :func:`regraft.sources.from_module`."""
+        from regraft.sources.module import from_module
+
+        return from_module(module, preprocessing, **options)
 
     @property
     def modality(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
 
 from regraft.core.errors import UsageError
 from regraft.linking import Link
@@ -13,7 +12,6 @@ from regraft.strategies.lpft import LPFT
 from regraft.strategies.probe import Probe
 from regraft.strategies.scratch import Scratch
 from regraft.strategies.strategy import Situation, Strategy
-from regraft.targets import Target
 
 STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Probe, LPFT, Full, Scratch)}
 
@@ -30,23 +28,19 @@ def find_strategy(name: str) -> Strategy:
 
 def plan_for(
     link: Link,
-    target: Target,
     strategy: str = "probe",
     *,
     seed: int = 0,
     draw: DrawSpec | None = None,
-    options: dict[str, Any] | None = None,
 ) -> Plan:
-    """The plan that a strategy writes for a link and a target."""
+    """The plan that a strategy writes for a link."""
     trunk = link.blueprint.skeleton().trunk
     owners = {trunk.block_of(name) for name, _ in trunk.network.named_parameters()}
     situation = Situation(
         link=link,
-        target=target,
         blocks=tuple(name for name in trunk.block_names if name in owners),
         all_blocks=trunk.block_names,
         seed=seed,
         draw=draw or DrawSpec(),
-        options=options or {},
     )
     return find_strategy(strategy).plan(situation)

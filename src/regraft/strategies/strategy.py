@@ -1,4 +1,4 @@
-"""Strategy: reads a link and a target, writes a Plan. It runs nothing."""
+"""Strategy: reads a link, writes a Plan. It runs nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from regraft.core.errors import PlanError
 from regraft.linking import Link
 from regraft.plans import DrawSpec, ModelSpec, Plan, StreamSpec, TermSpec
-from regraft.targets import Target
 
 
 @dataclass(frozen=True)
@@ -23,23 +22,19 @@ class Situation:
         Names of the trunk's blocks that hold parameters, stem to head.
     all_blocks
         Names of all blocks, those without parameters too.
-    options
-        What the source was opened with.
     """
 
     link: Link
-    target: Target
     blocks: tuple[str, ...]
     all_blocks: tuple[str, ...]
     seed: int
     draw: DrawSpec
-    options: dict[str, object]
 
     def student(self, *, fresh: bool = False) -> dict[str, ModelSpec]:
         """The one model of most plans: the linked one, or the same network with fresh weights."""
         spec = ModelSpec(
             source=self.link.source.name,
-            options=self.options,
+            options=self.link.source.options,
             initialise="fresh" if fresh else "linked",
             require=0.0 if fresh else 1.0,
             map=self.link.maps,

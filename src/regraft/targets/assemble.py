@@ -10,7 +10,8 @@ import numpy as np
 
 from regraft.core.errors import DataError
 from regraft.targets.examples import Examples
-from regraft.targets.labels import encode, missing_sentence, named_kinds
+from regraft.targets.known import encode_known
+from regraft.targets.labels import Output, encode, missing_sentence, named_kinds
 from regraft.targets.parts import DEFAULT_TEST, POOL, TEST, VALIDATION, fix_test, part_of, present
 from regraft.targets.rare import drop_rare_classes
 from regraft.targets.target import Target, Tasks, Unreadable
@@ -39,8 +40,7 @@ def assemble(found: Found, *, tasks: Tasks, drop_rare: bool) -> Target:
         raise DataError(_nothing_readable(found.unreadable))
     if not found.labels:
         raise DataError("no label was found: name the column that holds it with label=")
-    kinds = named_kinds(tasks, list(found.labels))
-    outputs = [encode(name, column, kinds.get(name)) for name, column in found.labels.items()]
+    outputs = _encoded(found.labels, tasks)
     specs = tuple(output.spec for output in outputs)
     labels = {output.spec.name: output.values for output in outputs}
     there = {spec.name: present(spec.kind, labels[spec.name]) for spec in specs}
@@ -60,7 +60,16 @@ def assemble(found: Found, *, tasks: Tasks, drop_rare: bool) -> Target:
         drop_rare=drop_rare,
         held=found.held,
     )
+    if isinstance(tasks, tuple):  # for being scored, all of it: nothing is learned from these labels
+        return replace(target, part=np.full(len(target), TEST, dtype=np.int8))
     return _with_parts(target, found.splits)
+
+
+def _encoded(columns: Mapping[str, Any], tasks: Tasks) -> list[Output]:
+    if isinstance(tasks, tuple):
+        return encode_known(columns, tasks)
+    kinds = named_kinds(tasks, list(columns))
+    return [encode(name, column, kinds.get(name)) for name, column in columns.items()]
 
 
 def _nothing_readable(unreadable: Sequence[Unreadable]) -> str:

@@ -28,7 +28,7 @@ class Output:
     sentence: str
 
 
-def named_kinds(tasks: Tasks, outputs: list[str]) -> dict[str, str]:
+def named_kinds(tasks: Mapping[str, str] | str | None, outputs: list[str]) -> dict[str, str]:
     """The kinds of task that were named, by output."""
     if tasks is None:
         return {}
@@ -45,6 +45,8 @@ def named_kinds(tasks: Tasks, outputs: list[str]) -> dict[str, str]:
 
 def tasks_json(tasks: Tasks) -> dict[str, str] | str | None:
     """Named tasks as plain JSON."""
+    if isinstance(tasks, tuple):
+        return {spec.name: spec.kind for spec in tasks}
     return tasks if tasks is None or isinstance(tasks, str) else dict(tasks)
 
 

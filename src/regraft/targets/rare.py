@@ -43,7 +43,7 @@ def _rare_message(spec: TaskSpec, counts: np.ndarray, rare: np.ndarray) -> str:
     return (
         f"{len(rare)} of {len(spec.classes)} classes of {spec.name!r} have fewer than two readable examples: "
         f"{named}. One is needed to train on and one to test on: add examples, or drop these classes with "
-        "drop_rare=True (--set drop_rare=true on the command line)"
+        "drop_rare=True (--drop-rare on the command line)"
     )
 
 

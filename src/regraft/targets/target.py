@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 Labels = dict[str, np.ndarray]
 """By output name, encoded as TaskSpec says; the first dimension is the example."""
 
-Tasks = Mapping[str, str] | str | None
-"""The kind of task of each output by name, or of the only one; None finds it from the labels."""
+Tasks = Mapping[str, str] | str | tuple[TaskSpec, ...] | None
+"""The kind of task of each output by name, or of the only one; None finds it from the labels. A model's own
+tasks encode the labels as that model does, and put every example into the test part."""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,6 @@ def _tell_seen(run: Run, target: Target) -> None:
     count = sum(row.tobytes() in seen for row in target.examples.hashes.array)
     if count:
         say(
-            f"{count} of these {len(target)} examples have the same bytes as ones that {run.folder} was fitted "
-            "on or could draw from: the figures promise more than new data will keep."
+            f"{count} of these {len(target)} examples have the same bytes as those that {run.folder} was "
+            "fitted on or could draw from: the figures promise more than new data will keep."
         )

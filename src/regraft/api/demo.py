@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,13 @@ from regraft.core.console import duration, say
 from regraft.core.errors import UsageError
 from regraft.core.files import cache_folder
 from regraft.core.optional import require
-from regraft.engine import Run
-from regraft.evidence import Evidence, evidence_table
+from regraft.evidence import evidence_table
 from regraft.targets import Target
 
 SOURCE = "packaged:efficientnet-lite0"
 SEEDS = 8
 BUDGET = 180.0
-"""Seconds for each verdict; the demo needs far less, a slow machine cuts arms and says so."""
+"""Seconds for each verdict; the demo needs less, and a slow machine cuts arms and says so."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,11 @@ class Case:
     note: str
 
 
-def demo(out: Path) -> dict[str, Any]:
-    """Fit and prove both cases; returns their figures and verdicts as JSON."""
-    _check(out)
+def demo(out: Path, *, show: Callable[[str], None] = print) -> dict[str, Any]:
+    """Fit and prove both cases into ``out``; returns their folders and verdicts as JSON.
+
+    Results go through ``show``. Runs of an earlier demo are replaced.
+    """
     start = time.monotonic()
     results = {}
     for case in (solar_cells(), digits()):
@@ -49,13 +52,16 @@ def demo(out: Path) -> dict[str, Any]:
             f"the other {len(case.target.test)} examples are for test =="
         )
         say(case.note)
+        _make_room(out / case.name)
         run = transfer(
             case.target, out=out / case.name, source=SOURCE, size=case.size, train_size=case.labels
         )
         evidence = prove(run, seeds=SEEDS, budget=BUDGET, scratch="small")
-        _show(run, evidence)
+        show(f"\n{run.facts['outcome']}\n{evidence_table(evidence)}\n\n{evidence.sentence}")
+        show(f"report: {run.folder / 'report.html'}")
         results[case.name] = {"folder": str(run.folder), "evidence": evidence.to_json()}
-    print(f"\nBoth verdicts took {duration(time.monotonic() - start)}.")
+    show(f"\nBoth verdicts took {duration(time.monotonic() - start)}.")
+    say(f"(decoded images and features are kept in {cache_folder()}; `regraft cache --clear` frees it)")
     return results
 
 
@@ -99,17 +105,9 @@ def digits() -> Case:
     )
 
 
-def _check(out: Path) -> None:
-    for name in ("solar-cells", "digits"):
-        if (out / name).exists():
-            raise UsageError(
-                f"{out / name} is there already. Remove it, or give another folder: --out FOLDER"
-            )
-
-
-def _show(run: Run, evidence: Evidence) -> None:
-    print(f"\n{run.facts['outcome']}")
-    print(evidence_table(evidence))
-    print(f"\n{evidence.sentence}")
-    print(f"report: {run.folder / 'report.html'}")
-    say(f"(decoded images and features are kept in {cache_folder()})")
+def _make_room(folder: Path) -> None:
+    """Remove an earlier demo's run; anything else that stands there is left alone, aloud."""
+    if (folder / "run.json").is_file():
+        shutil.rmtree(folder)
+    elif folder.exists():
+        raise UsageError(f"{folder} is there already and is no run. Give another folder: --out FOLDER")

@@ -20,8 +20,9 @@ def demo(
 ) -> None:
     """Real source, real data, a verdict, in minutes: solar cells, where transfer helps, and digits."""
     from regraft.api.demo import demo as run_demo
+    from regraft.core.console import say
 
-    shown = run_demo(out)
+    shown = run_demo(out, show=say if json else print)
     if json:
         o.print_json(shown)
 

@@ -112,7 +112,7 @@ class Source:
 
     @classmethod
     def find(cls, name: str, **options: Any) -> Source:
-        """The source of this name, as in ``packaged:efficientnet-lite0``; see :func:`regraft.sources.find`."""
+        """The source of this name, ``packaged:efficientnet-lite0``; see :func:`regraft.sources.find`."""
         from regraft.sources.registry import find
 
         return find(name, **options)

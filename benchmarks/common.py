@@ -65,6 +65,22 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "REGRAFT_CACHE": str(cache)}
 
 
+def memory_of_session(leader: int) -> list[float]:
+    """Megabytes of each process of a session, shared memory divided among those who share it (Pss).
+
+    Empty where there is no /proc.
+    """
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                lines = (stat.parent / "smaps_rollup").read_text().splitlines()
+                found.append(sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024)
+        except OSError:
+            continue  # it has ended
+    return found
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A plain table; text to the left, numbers to the right."""
     cells = [[str(cell) for cell in row] for row in rows]

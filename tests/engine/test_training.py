@@ -14,7 +14,7 @@ from regraft.core.errors import NonFiniteLossError, PlanError
 from regraft.core.hashing import hash_tensors
 from regraft.core.inputs import View
 from regraft.core.randomness import torch_randomness
-from regraft.engine import execute
+from regraft.engine import check_plan, execute
 from regraft.engine.optimiser import rate_factor
 from regraft.engine.streams import open_stream
 from regraft.engine.workspace import Workspace
@@ -198,3 +198,15 @@ def test_what_has_no_definition_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(PlanError, match=message):
         execute(bench.open(bench.plan("full", change)))
+
+
+def test_what_a_plan_can_say_and_nothing_can_run_yet_is_refused(bench: Bench) -> None:
+    plan = bench.plan("full")
+    averaged = plan.models["student"].model_copy(update={"average_of": "student", "decay": 0.9})
+    with pytest.raises(PlanError, match="'slow' is a moving average"):
+        check_plan(plan.model_copy(update={"models": {**plan.models, "slow": averaged}}))
+    with pytest.raises(PlanError, match="has to have a model called 'student'"):
+        check_plan(plan.model_copy(update={"models": {"teacher": plan.models["student"]}}))
+    stage = plan.stages[0].model_copy(update={"produces": ("fisher",)})
+    with pytest.raises(PlanError, match=r"passes artefacts on \(fisher\)"):
+        check_plan(plan.model_copy(update={"stages": (stage,)}))

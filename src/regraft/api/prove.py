@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.api.fit import open_sources
+from regraft.api.opening import open_sources
 from regraft.core.console import say
 from regraft.core.errors import BundleError, UsageError
 from regraft.engine import Run, Settings

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from regraft.api.fit import check_folder, fit
+from regraft.api.fit import fit
 from regraft.api.link import link as make_link
+from regraft.api.opening import check_folder
 from regraft.api.plan import plan as make_plan
 from regraft.core.console import say
 from regraft.engine import Run, Settings

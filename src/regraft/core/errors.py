@@ -22,6 +22,10 @@
 A message says what was asked, what was found and what to do next.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class RegraftError(Exception):
     """Root of every error that regraft raises on purpose."""
@@ -55,7 +59,14 @@ class DataError(RegraftError):
 
 
 class UnreadableError(DataError):
-    """More examples than allowed could not be read."""
+    """More examples than allowed could not be read.
+
+    ``unreadable`` holds an (item, reason) pair for each of them.
+    """
+
+    def __init__(self, message: str, unreadable: Sequence[tuple[str, str]] = ()):
+        super().__init__(message)
+        self.unreadable = tuple(unreadable)
 
 
 class SealedError(RegraftError):

@@ -19,7 +19,11 @@ _MODEL = "model."
 
 def check_plan(plan: Plan) -> None:
     """Raise :class:`PlanError` for anything in a plan that has no definition, before anything is run."""
+    _check_models(plan)
     for stage in plan.stages:
+        if stage.reads or stage.produces:
+            names = ", ".join((*stage.reads, *stage.produces))
+            raise PlanError(f"stage {stage.name!r} passes artefacts on ({names}); no stage makes any yet")
         if isinstance(stage, SolveStage):
             find_solver(stage.solver)
         elif isinstance(stage, TrainStage):
@@ -45,6 +49,14 @@ def execute(work: Workspace) -> None:
         inside = checkpoint if checkpoint and checkpoint.state["inside"] and index == first else None
         _run_stage(index, work, inside)
         _save(work, {"stage": index + 1, "inside": False}, {})
+
+
+def _check_models(plan: Plan) -> None:
+    if "student" not in plan.models:
+        raise PlanError(f"a plan has to have a model called 'student'; it has {', '.join(plan.models)}")
+    for name, spec in plan.models.items():
+        if spec.average_of is not None:
+            raise PlanError(f"the model {name!r} is a moving average, which cannot be run yet")
 
 
 def _run_stage(index: int, work: Workspace, checkpoint: Checkpoint | None) -> None:

@@ -69,14 +69,16 @@ def _without(target: Target, reasons: dict[int, str], max_unreadable: float) -> 
     bad = len(target.unreadable) + len(reasons)
     total = len(target) + len(target.unreadable)
     if bad > max_unreadable * total:
-        first = target.unreadable[0] if target.unreadable else None
-        index = min(reasons, default=0)
-        named = (first.item, first.reason) if first else (target.examples.names[index], reasons[index])
+        names = target.examples.names
+        every = [(one.item, one.reason) for one in target.unreadable]
+        every += [(names[index], reason) for index, reason in sorted(reasons.items())]
+        item, reason = every[0]
         allowed = min(1.0, bad / total + 0.01)
         raise UnreadableError(
             f"{bad} of {total} examples ({bad / total:.1%}) cannot be read, more than the "
-            f"{max_unreadable:.1%} allowed; the first one, {named[0]}: {named[1]}. "
-            f"Mend or remove them, or allow more with max_unreadable={allowed:.2f} (--max-unreadable)"
+            f"{max_unreadable:.1%} allowed; the first one, {item}: {reason}. "
+            f"Mend or remove them, or allow more with max_unreadable={allowed:.2f} (--max-unreadable)",
+            every,
         )
     return target.without(sorted(reasons.items()))
 

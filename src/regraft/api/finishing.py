@@ -1,0 +1,81 @@
+"""The end of a run: the model, its final figures through evidence, the report."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from regraft.core.files import write_json
+from regraft.engine import Checkpoints, Run, Workspace, write_model
+from regraft.evidence import Ledger, final_figures
+from regraft.report import write_card, write_report
+from regraft.sources import Source
+
+
+def finish(run: Run, work: Workspace, source: Source, start: float) -> None:
+    """Write the model, its final figures through evidence, the report; then the run is done."""
+    model = work.models["student"]
+    write_model(run.folder, model, source, work.tasks, whole=work.target.origin.get("whole"))
+    ledger = Ledger.from_json(run.facts.get("ledger", []))
+    metrics = _final_metrics(work, ledger)
+    write_json(run.folder / "metrics.json", metrics)
+    work.spend("total", time.monotonic() - start)
+    run.note(
+        status="done",
+        outcome=outcome(metrics),
+        backend=", ".join(work.backends) or "eager",
+        device=str(work.device),
+        threads=torch.get_num_threads(),
+        source=source.summary(),
+        hashes={**run.facts["hashes"], "weights": source.weights.sha256 if source.weights else ""},
+        seconds=_seconds(work),
+        trained_parameters=work.trained_parameters,
+        total_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        ledger=ledger.to_json(),
+        test_label_reads=ledger.count,
+        notes=list(work.target.notes),
+    )
+    close(run)
+
+
+def close(run: Run) -> None:
+    """Write what is made from the rest. Checkpoints go last: where some are left, this has to be done."""
+    write_report(run.folder)
+    write_card(run.folder)
+    Checkpoints(run.folder / "checkpoints").clear()
+
+
+def _final_metrics(work: Workspace, ledger: Ledger) -> dict[str, Any]:
+    target = work.target
+    logits = work.logits(target.test)
+    scores = {name: task.scores(logits[name]) for name, task in work.tasks.items()}
+    return final_figures(target, scores, ledger)
+
+
+def _seconds(work: Workspace) -> dict[str, Any]:
+    stages = {stage.name for stage in work.plan.stages}
+    rounded = {name: round(value, 3) for name, value in work.seconds.items()}
+    return {
+        **{name: value for name, value in rounded.items() if name not in stages},
+        "stages": {name: value for name, value in rounded.items() if name in stages},
+    }
+
+
+def outcome(metrics: dict[str, Any]) -> str:
+    """The final figures in a sentence."""
+    parts = []
+    for name, figures in metrics["outputs"].items():
+        deciding = figures["metrics"][figures["deciding"]]
+        unit, digits = (100, 1) if deciding["percent"] else (1, 4)
+        value, low, high = (deciding[key] for key in ("value", "low", "high"))
+        if value is None:
+            parts.append(f"{name}: {figures['deciding']} is not defined on the test part")
+            continue
+        sign = "%" if deciding["percent"] else ""
+        parts.append(
+            f"{name}: {figures['deciding']} {value * unit:.{digits}f}{sign} "
+            f"(95% interval {low * unit:.{digits}f} to {high * unit:.{digits}f})"
+        )
+    return f"Test part, {metrics['count']} examples: " + "; ".join(parts)

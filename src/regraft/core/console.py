@@ -38,7 +38,7 @@ def say(sentence: str) -> None:
 
 def duration(seconds: float) -> str:
     """Seconds as a person says them: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 100:

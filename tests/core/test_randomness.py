@@ -1,0 +1,45 @@
+"""Randomness is a function of what it is for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from regraft.core.randomness import numpy_generator, random_key, torch_generator, torch_randomness
+
+
+def test_equal_keys_equal_numbers_in_any_process() -> None:
+    code = "from regraft.core.randomness import random_key as k; print(k(3, 'order', 7, 'a'))"
+    elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(elsewhere.stdout) == random_key(3, "order", 7, "a")
+    assert 0 <= random_key(0, "x") < 2**63
+
+
+@pytest.mark.parametrize(
+    "other", [(4, "order", 7), (3, "views", 7), (3, "order", 8), (3, "order"), (3, "order", 7, 0)]
+)
+def test_every_part_of_the_key_matters(other: tuple[int, str, int]) -> None:
+    assert random_key(*other) != random_key(3, "order", 7)
+
+
+def test_generators_repeat() -> None:
+    assert np.array_equal(numpy_generator(1, "a").random(4), numpy_generator(1, "a").random(4))
+    one, two = (torch.rand(4, generator=torch_generator(1, "a")) for _ in range(2))
+    assert torch.equal(one, two)
+
+
+def test_a_block_of_randomness_leaves_the_global_state_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with torch_randomness(0, "dropout", 1):
+        inside = torch.rand(3)
+    assert torch.equal(torch.rand(3), expected)
+    torch.manual_seed(99)
+    with pytest.raises(RuntimeError, match="stop"), torch_randomness(0, "dropout", 1):  # noqa: PT012
+        assert torch.equal(torch.rand(3), inside)
+        raise RuntimeError("stop")

@@ -1,0 +1,100 @@
+"""What each strategy's plan trains and freezes, and what a strategy says to a wrong argument."""
+
+from __future__ import annotations
+
+import pytest
+
+from regraft.core.errors import PlanError, RegraftError, UsageError
+from regraft.engine.freezing import decide_freeze
+from regraft.engine.patterns import block_of
+from regraft.plans import Plan, SolveStage, TrainStage, plan_from_yaml, plan_to_yaml
+from regraft.strategies import STRATEGIES, find_strategy
+from tests.engine.conftest import Bench
+
+
+def trained_blocks(bench: Bench, plan: Plan) -> set[str]:
+    """Blocks that hold a trained parameter in the plan's one train stage."""
+    (stage,) = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
+    model = bench.link().load()
+    freeze = decide_freeze(model, stage.trainable, stage.frozen_prefix)
+    return {block_of(model, name) for name in freeze.trainable}
+
+
+@pytest.fixture(params=["images", "texts"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize(("name", "solver"), [("probe", "ridge"), ("probe:logistic", "logistic")])
+def test_a_probe_solves_the_head_and_trains_nothing(bench: Bench, name: str, solver: str) -> None:
+    plan = bench.plan(name)
+    (stage,) = plan.stages
+    assert isinstance(stage, SolveStage)
+    assert (stage.solver, stage.refit) == (solver, True)
+    assert plan.models["student"].initialise == "linked"
+    assert plan.models["student"].require == 1.0
+
+
+def test_lpft_trains_the_last_blocks_that_hold_parameters(images: Bench, texts: Bench) -> None:
+    assert trained_blocks(images, images.plan("lpft")) == {"blocks.14", "blocks.15", "conv_head", "head"}
+    assert trained_blocks(images, images.plan("lpft:1")) == {"conv_head", "head"}
+    assert trained_blocks(texts, texts.plan("lpft:2")) == {"layer.4", "layer.5", "head"}
+
+
+def test_lpft_freezes_up_to_the_block_in_front_of_the_first_trained_one(images: Bench) -> None:
+    stage = images.plan("lpft:2").stages[1]
+    assert isinstance(stage, TrainStage)
+    assert stage.frozen_prefix == "blocks.14"
+    rates = {group.match[0]: group.rate for group in stage.groups}
+    assert rates["blocks.15"] < rates["conv_head"]
+
+
+def test_lpft_without_blocks_trains_the_head_on_features_that_are_computed_once(images: Bench) -> None:
+    plan = images.plan("lpft:0")
+    assert trained_blocks(images, plan) == {"head"}
+    assert plan.stages[1].frozen_prefix == images.link().blueprint.skeleton().trunk.block_names[-1]
+
+
+@pytest.mark.parametrize("name", ["lpft:all", "lpft:999", "full", "scratch", "scratch:slow"])
+def test_everything_else_trains_every_block(bench: Bench, name: str) -> None:
+    trunk = bench.link().blueprint.skeleton().trunk
+    owners = {trunk.block_of(parameter) for parameter, _ in trunk.network.named_parameters()}
+    assert trained_blocks(bench, bench.plan(name)) == {*owners, "head"}
+
+
+def test_only_scratch_starts_afresh(bench: Bench) -> None:
+    started = {name: bench.plan(name).models["student"].initialise for name in STRATEGIES}
+    assert started == {"probe": "linked", "lpft": "linked", "full": "linked", "scratch": "fresh"}
+
+
+def test_a_plan_says_how_its_source_was_opened(images: Bench) -> None:
+    assert images.plan("probe").models["student"].options == {"size": 32}
+
+
+@pytest.mark.parametrize("name", [*STRATEGIES, "probe:logistic", "lpft:all", "scratch:fast"])
+def test_every_plan_survives_its_file(bench: Bench, name: str) -> None:
+    plan = bench.plan(name)
+    assert plan_from_yaml(plan_to_yaml(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("prob", r"there is no strategy 'prob'\. Did you mean probe\? There are: probe, lpft, full, scratch"),
+        ("magic", r"there is no strategy 'magic'\. There are: probe"),
+        ("", r"there is no strategy ''\. There are: probe"),
+        ("probe:svm", "probe takes one of ridge, logistic behind its colon; got 'svm'"),
+        ("lpft:some", "lpft takes a number of blocks or 'all' behind its colon; got 'some'"),
+        ("lpft:-1", "lpft takes a number of blocks or 'all' behind its colon; got '-1'"),
+        ("full:2", "full takes nothing behind a colon; got '2'"),
+        ("scratch:warp", "scratch takes slow or fast behind its colon; got 'warp'"),
+    ],
+)
+def test_a_wrong_name_or_argument_says_what_there_is(name: str, message: str) -> None:
+    with pytest.raises((UsageError, PlanError), match=message) as caught:
+        find_strategy(name)
+    assert isinstance(caught.value, RegraftError)
+
+
+def test_every_strategy_says_when_to_use_it() -> None:
+    assert all(len(kind.when) > 20 for kind in STRATEGIES.values())

@@ -21,7 +21,7 @@ from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.linking import Link
 from regraft.plans import Plan, plan_hash, write_plan
 from regraft.sources import Source
-from regraft.targets import Draw, Prepared, Target, load_target, prepare, reload
+from regraft.targets import Draw, Prepared, Target, check_reads, load_target, prepare, reload
 
 
 def fit(
@@ -70,8 +70,12 @@ def fit(
     folder = Path(out)
     check_folder(folder)
     data = target if isinstance(target, Target) else load_target(target)
-    kept = data.save(folder / "data")
     settings = settings or Settings()
+    # What the call itself has wrong is found before anything is written.
+    opened = open_sources(written, sources or {}, builder)
+    check_reads(opened["student"].preprocessing, data)
+    settings.apply()
+    kept = data.save(folder / "data")
     write_plan(written, folder / "plan.yaml")  # before run.json: what has a run.json can be resumed
     run = Run.begin(
         folder,
@@ -86,7 +90,7 @@ def fit(
         },
         builder=builder,
     )
-    return _carry_out(run, written, kept, settings, open_sources(written, sources or {}, builder))
+    return _carry_out(run, written, kept, settings, opened)
 
 
 def resume(

@@ -48,7 +48,7 @@ def main() -> None:
     from regraft.core.errors import RegraftError, UsageError
 
     try:
-        app(standalone_mode=True)
+        app(standalone_mode=True, prog_name="regraft")
     except UsageError as error:
         _fail(error, 2)
     except RegraftError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from regraft.core.errors import UsageError
 from regraft.core.optional import is_installed
 
 
@@ -121,6 +122,9 @@ _ENTRIES = (
 def catalogue(modality: str | None = None) -> tuple[Entry, ...]:
     """All sources that can be named, or those of one modality. Imports nothing heavy, needs no network."""
     wanted = {modality, "any"}
+    there = sorted({entry.modality for entry in _ENTRIES} - {"any"})
+    if modality is not None and modality not in there:
+        raise UsageError(f"there is no modality {modality!r}; there are: {', '.join(there)}")
     return tuple(entry for entry in _ENTRIES if modality is None or entry.modality in wanted)
 
 

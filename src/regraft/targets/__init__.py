@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from regraft.targets.items import Items, read_items
     from regraft.targets.loading import load_target, reload
     from regraft.targets.plain import PlainBaseline, plain_baseline
-    from regraft.targets.prepared import Prepared, prepare
+    from regraft.targets.prepared import Prepared, check_reads, prepare
     from regraft.targets.summary import label_in_words
     from regraft.targets.target import Draw, Labels, Target, Unreadable
     from regraft.targets.thumbnails import thumbnail
@@ -24,6 +24,7 @@ __all__ = [
     "Prepared",
     "Target",
     "Unreadable",
+    "check_reads",
     "label_in_words",
     "load_target",
     "plain_baseline",
@@ -41,6 +42,7 @@ _PLACES = {
     "Prepared": "prepared",
     "Target": "target",
     "Unreadable": "target",
+    "check_reads": "prepared",
     "label_in_words": "summary",
     "load_target": "loading",
     "plain_baseline": "plain",

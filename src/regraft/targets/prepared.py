@@ -42,14 +42,19 @@ def prepare(
     Raises ``UnreadableError`` where more than ``max_unreadable`` of all examples cannot be read, and
     ``UsageError`` where source and target are of different modalities.
     """
+    check_reads(preprocessing, target)
+    if isinstance(preprocessing, ImagePreprocessing):
+        return _prepare_images(target, preprocessing, max_unreadable, workers)
+    return _prepare_texts(target, preprocessing, max_unreadable)
+
+
+def check_reads(preprocessing: Preprocessing, target: Target) -> None:
+    """Raise ``UsageError`` where source and target are of different modalities."""
     if preprocessing.modality != target.modality:
         raise UsageError(
             f"the source reads {preprocessing.modality}s and the target holds {target.modality}s; choose a "
             f"source for {target.modality}s with 'regraft sources --modality {target.modality}'"
         )
-    if isinstance(preprocessing, ImagePreprocessing):
-        return _prepare_images(target, preprocessing, max_unreadable, workers)
-    return _prepare_texts(target, preprocessing, max_unreadable)
 
 
 def _prepare_images(

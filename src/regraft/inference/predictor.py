@@ -56,8 +56,8 @@ class Predictor:
         tasks = tuple(make_task(TaskSpec.from_json(spec)) for spec in facts["tasks"])
         if source.weights is None or source.weights.sha256 != facts.get("sha256"):
             raise BundleError(
-                f"{folder / 'model.safetensors'} is not the file that the run wrote: its sha256 is not the one "
-                "in model.json. Copy the run's folder anew, or fit again"
+                f"{folder / 'model.safetensors'} is not the file that the run wrote: its sha256 is not "
+                "the one in model.json. Copy the run's folder anew, or fit again"
             )
         try:
             model = restore(Blueprint(source, tasks), load_file(folder / "model.safetensors"))

@@ -1,0 +1,69 @@
+"""The verdict: paired seeds, a ledger of who read test labels, and a budget that is kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import regraft as rg
+from regraft.core.errors import BudgetError, BundleError, UsageError
+from regraft.core.files import read_json, write_json
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits(n_class=3)
+    target = rg.Target.from_arrays(digits.images[:120], digits.target[:120].astype(str)).with_test(60)
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    settings = rg.Settings("cpu", backend="eager")
+    source = "packaged:efficientnet-lite0"
+    rg.transfer(target, out=out, source=source, size=32, train_size=15, settings=settings)
+    return out
+
+
+def test_a_proof_compares_arms_over_paired_seeds(digits_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(digits_run, tmp_path / "run"))
+    evidence = rg.prove(folder, seeds=3, budget=None, scratch="small")
+    assert evidence.verdict in {"HELPED", "HARMED", "EQUIVALENT", "INCONCLUSIVE"}
+    written = read_json(folder / "evidence.json")
+    assert written["verdict"] == evidence.verdict
+    assert written["sentence"] == evidence.sentence
+    assert written["seeds"] == [1, 2, 3], "fresh draws, not the run's own"
+    assert [arm["kind"] for arm in written["arms"]] == ["strategy", "baseline", "scratch"]
+    assert [arm["uses_source"] for arm in written["arms"]] == [True, False, False]
+    assert all(len(arm["test"]) == len(arm["validation"]) == 3 for arm in written["arms"])
+    assert written["arms"][2]["name"].startswith("scratch, small network (")
+    assert written["labels"] == 15
+    assert written["cut"] == []
+    facts = read_json(folder / "run.json")
+    assert facts["test_label_reads"] == 2
+    assert [entry["purpose"] for entry in facts["ledger"]] == ["final figures", "prove"]
+    assert evidence.sentence in (folder / "report.html").read_text()
+
+
+def test_a_budget_that_is_too_small_is_refused_with_one_that_is_not(
+    digits_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_json(digits_run / "run.json")
+    message = r"do not fit in the budget of 0\.0 s: they need about .*\. Give --budget \d+s or more"
+    with pytest.raises(BudgetError, match=message):
+        rg.prove(digits_run, seeds=3, budget=0.001, scratch="same")
+    assert not (digits_run / "evidence.json").exists()
+    assert read_json(digits_run / "run.json") == before, "no test label was read"
+
+
+def test_what_cannot_be_proven_is_named(digits_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--scratch big: there are auto, same, small, both"):
+        rg.prove(digits_run, scratch="big")
+    with pytest.raises(UsageError, match="there is no output 'price'; there are: label"):
+        rg.prove(digits_run, output="price")
+    folder = Path(shutil.copytree(digits_run, tmp_path / "run"))
+    write_json(folder / "run.json", {**read_json(folder / "run.json"), "status": "interrupted"})
+    with pytest.raises(BundleError, match="is interrupted; go on with it first: regraft resume"):
+        rg.prove(folder)
+    with pytest.raises(BundleError, match=r"is not the folder of a run: it holds no run\.json"):
+        rg.prove(tmp_path)

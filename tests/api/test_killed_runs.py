@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regraft.api import fit as fit_module
+from regraft.api import finishing
 from regraft.api.fit import fit, resume
 from regraft.api.transfer import prepare_plan
 from regraft.engine import Run, Settings
@@ -57,7 +57,7 @@ def test_a_kill_before_the_report_leaves_it_to_resume(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "_close", killed)
+        patch.setattr(finishing, "close", killed)
         with pytest.raises(Killed):
             fit(plan, target, out=folder, settings=Settings(backend="eager"))
     assert Run.load(folder).status == "done"

@@ -140,11 +140,13 @@ def _arms(case: _Case, scratch: str, seeds: int, budget: float | None) -> list[A
     if strategy != "probe":
         plan = _plan(case, case.source, "probe")
         arms.append(case.trained(f"probe on {case.source.name}", "probe", [plan], case.source, case.prepared))
+    if scratch == "small":
+        return [*arms, _small_network(case)]
     same = _same_network(case)
     fits = budget is None or (same.expected_seconds or 0) * (seeds + len(_RATES) - 1) <= _SHARE * budget
     if scratch in ("same", "both") or (scratch == "auto" and fits):
         arms.append(same)
-    if scratch in ("small", "both") or (scratch == "auto" and not fits):
+    if scratch == "both" or (scratch == "auto" and not fits):
         arms.append(_small_network(case))
     if scratch == "auto" and not fits:
         say(

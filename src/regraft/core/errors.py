@@ -24,7 +24,10 @@ A message says what was asked, what was found and what to do next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class RegraftError(Exception):

@@ -34,12 +34,16 @@ def check_folder(folder: Path) -> None:
     """Raise :class:`UsageError` where a run cannot be written into ``folder``."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder} is a file; give a folder")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir():
         return
     if (folder / "run.json").is_file():
-        status = Run.load(folder).status
-        hint = "" if status == "done" else f", or go on with it: regraft resume {folder}"
-        raise UsageError(f"{folder} holds a run already ({status}). Give another --out{hint}")
+        run = Run.load(folder)
+        why = f": {run.facts['outcome']}" if run.status == "failed" else ""
+        hint = "" if run.status == "done" else f", or go on with it: regraft resume {folder}"
+        raise UsageError(f"{folder} holds a run already ({run.status}{why}). Give another --out{hint}")
+    # A run that was killed before its run.json was written leaves no more than these.
+    if all(path.name in ("plan.yaml", "data") for path in folder.iterdir()):
+        return
     raise UsageError(f"--out {folder} is not empty and holds no run; give a new folder")
 
 

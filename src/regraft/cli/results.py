@@ -92,7 +92,10 @@ def predict(
     builder: o.BuilderOption = None,
     json: o.AsJson = False,
 ) -> None:
-    """Predict for ITEMS, in input order; what cannot be read gets an entry with its error."""
+    """Predict for ITEMS, in input order; what cannot be read gets an entry with its error.
+
+    Exit status 1 says that nothing could be read.
+    """
     from regraft.inference.predictor import Predictor
 
     predictions = Predictor.load(folder, builder=builder).predict(items, column=column)
@@ -103,6 +106,8 @@ def predict(
     else:
         for entry in predictions:
             print(_line(entry))
+    if predictions and all("error" in entry for entry in predictions):
+        raise typer.Exit(1)
 
 
 def _line(entry: dict[str, Any]) -> str:

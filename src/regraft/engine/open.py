@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from regraft.core.console import say
 from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.execute import check_plan
@@ -19,6 +20,8 @@ from regraft.tasks import Task, make_task
 def draw_examples(plan: Plan, target: Target) -> Draw:
     """Train and validation as the plan wants them."""
     wanted = plan.draw
+    if wanted.train_size is not None and wanted.train_size > len(target.pool):
+        say(f"{wanted.train_size} labels were asked for; all {len(target.pool)} of the pool are used.")
     return target.draw(
         plan.seed, train_size=wanted.train_size, per_class=wanted.per_class, validation=wanted.validation
     )

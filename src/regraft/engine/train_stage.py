@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from regraft.core.console import Advance, progress
+from regraft.core.console import Advance, progress, say
 from regraft.core.errors import NonFiniteLossError
 from regraft.core.randomness import torch_randomness
 from regraft.engine.checkpoint import Checkpoint, Tensors
@@ -41,6 +41,7 @@ class _Standing:
     step: int = 0
     epoch_loss: float = 0.0
     best_loss: float | None = None
+    best_step: int = 0
     bad_epochs: int = 0
     seconds: float = 0.0
     best: Tensors = field(default_factory=dict)
@@ -132,6 +133,11 @@ class TrainStageRun:
                 self._checkpoint(interrupt)
         if self.stage.stop.keep == "best" and self.standing.best:
             self.model.load_state_dict(self.standing.best, strict=False)
+            if self.standing.best_step == 0:
+                say(
+                    f"Stage {self.stage.name!r} keeps the weights that it began with: no epoch had a lower "
+                    "validation loss. More epochs, or other rates, may do better."
+                )
         self.model.eval()
         self.freeze.check(self.model, before)
         self.work.trained.update(self.freeze.trainable)
@@ -208,7 +214,7 @@ class TrainStageRun:
         better = standing.best_loss is None or found.loss < standing.best_loss
         standing.bad_epochs = 0 if better else standing.bad_epochs + 1
         if better:
-            standing.best_loss = found.loss
+            standing.best_loss, standing.best_step = found.loss, standing.step
             standing.best = self._moving_state() if self.stage.stop.keep == "best" else {}
 
     def _line(self, loss: float, found: Validation) -> dict[str, Any]:

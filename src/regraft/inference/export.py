@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def export_onnx(predictor: Predictor, example: Batch, path: Path) -> dict[str, A
     length = torch.export.Dim("length", min=2, max=4096)
     axes = tuple({0: batch, 1: length} if tensor.ndim == 2 else {0: batch} for tensor in tensors)
     with atomic_path(path) as part:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _quiet("torch.onnx"):
             warnings.simplefilter("ignore")  # the exporter warns about its own deprecated parts
             program: Any = torch.onnx.export(
                 plain,
@@ -73,6 +75,18 @@ def export_onnx(predictor: Predictor, example: Batch, path: Path) -> dict[str, A
                 f"{TOLERANCE:.0e} is allowed, so nothing was written"
             )
     return {"file": str(path), "format": "onnx", "max_relative_difference": difference}
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a logger's warnings to itself: the exporter misses torchvision, which nothing here needs."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _difference(session: Any, plain: _Plain, batch: Mapping[str, Tensor]) -> float:

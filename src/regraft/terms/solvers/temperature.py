@@ -14,8 +14,9 @@ _STEPS = 60
 def fit_sharpness(outputs: np.ndarray, truth: np.ndarray, *, exclusive: bool) -> tuple[float, float]:
     """The positive factor with the least mean log-loss of ``factor * outputs``, and that log-loss.
 
-    The log-loss is convex in the factor: safeguarded Newton steps find the only minimum. It is positive, so
-    the order of the classes never changes.
+    The factor is sought against a truth that leaves room for one doubt among N. The log-loss is convex in the
+    factor: safeguarded Newton steps find the only minimum. It is positive, so the order of the classes never
+    changes.
 
     Parameters
     ----------
@@ -27,9 +28,9 @@ def fit_sharpness(outputs: np.ndarray, truth: np.ndarray, *, exclusive: bool) ->
         Softmax over the classes if true, a sigmoid for each otherwise.
     """
     low, high = _RANGE
-    factor = 1.0
+    factor, softened = 1.0, _soften(truth, exclusive)
     for _ in range(_STEPS):
-        _, slope, curve = _log_loss(outputs, truth, factor, exclusive)
+        _, slope, curve = _log_loss(outputs, softened, factor, exclusive)
         low, high = (factor, high) if slope < 0 else (low, factor)
         step = factor - slope / curve if curve > 0 else -1.0
         # Far from the minimum the curve says little: halve the range of magnitudes instead.
@@ -38,6 +39,13 @@ def fit_sharpness(outputs: np.ndarray, truth: np.ndarray, *, exclusive: bool) ->
             break
         factor = following
     return factor, _log_loss(outputs, truth, factor, exclusive)[0]
+
+
+def _soften(truth: np.ndarray, exclusive: bool) -> np.ndarray:
+    """The truth as N examples let one believe it (Platt 1999): without it, N hits of N ask for certainty."""
+    doubt = 1.0 / (truth.shape[1] + 2)
+    share = 1.0 / len(truth) if exclusive else 0.5
+    return np.asarray((1 - doubt) * truth + doubt * share)
 
 
 def _log_loss(

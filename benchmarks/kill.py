@@ -117,18 +117,23 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     data = photo_folder(folder / "photos", options.photos)
     arguments = [str(options.size), str(options.epochs), options.backend, str(data)]
     fit = [sys.executable, str(Path(__file__).resolve()), "--child", *arguments]
-    references, duration = [], 0.0
-    for number in range(2):  # the second finds the interpreter's files in memory, as the trials do
-        trial = Trial(folder / f"whole-{number}", fit)
-        start = time.monotonic()
-        trial.run(None)
-        duration = time.monotonic() - start
-        references.append(trial.result())
-    if references[0] != references[1]:
+    first, _ = whole(folder / "whole-0", fit)
+    second, duration = whole(folder / "whole-1", fit)  # finds the interpreter's files in memory, as trials do
+    if first != second:
         raise SystemExit("two uninterrupted runs differ: there is nothing to compare with")
-    print(f"uninterrupted: {duration:.1f} s, weights {references[0]['weights'][:12]}", flush=True)
-    rows = [one(folder, fit, number, duration, references[0], options) for number in range(options.trials)]
+    print(f"uninterrupted: {duration:.1f} s, weights {first['weights'][:12]}", flush=True)
+    rows = [one(folder, fit, number, duration, first, options) for number in range(options.trials)]
+    if whole(folder / "whole-2", fit)[0] != first:
+        raise SystemExit("uninterrupted runs before and after differ: was the code changed meanwhile?")
     return {"photos": options.photos, "size": options.size, "epochs": options.epochs, "trials": rows}
+
+
+def whole(place: Path, fit: list[str]) -> tuple[dict[str, str], float]:
+    """An uninterrupted run: its hashes, and how many seconds it took."""
+    trial = Trial(place, fit)
+    start = time.monotonic()
+    trial.run(None)
+    return trial.result(), time.monotonic() - start
 
 
 def one(
@@ -144,7 +149,7 @@ def one(
         finished = trial.run(duration * chance.random() if again else None, group=chance.random() < 0.5)
     equal = {what: found == wanted[what] for what, found in trial.result().items()}
     row = {"kills": trial.events, **equal, "report": (trial.out / "report.html").is_file()}
-    said = "equal" if all(equal.values()) else "DIFFERENT"
+    said = "equal" if all(equal.values()) else f"DIFFERENT: {equal}"
     print(f"trial {number + 1}: {len(trial.events)} kills, {said}", flush=True)
     shutil.rmtree(trial.place, ignore_errors=True)
     return row

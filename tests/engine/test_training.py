@@ -167,7 +167,7 @@ def test_rates_warm_up_and_come_down() -> None:
     schedule = RateSchedule(name="cosine", warmup=0.2, floor=0.1)
     factors = [rate_factor(schedule, step, 10) for step in range(10)]
     assert factors[:3] == pytest.approx([1 / 3, 2 / 3, 1.0])
-    assert all(a > b for a, b in itertools.pairwise(factors))
+    assert all(a > b for a, b in itertools.pairwise(factors[2:]))
     assert rate_factor(schedule, 10, 10) == pytest.approx(0.1)
     assert rate_factor(RateSchedule(name="linear", warmup=0.0), 5, 10) == pytest.approx(0.5)
     assert rate_factor(RateSchedule(name="constant", warmup=0.0), 9, 10) == 1.0

@@ -66,13 +66,8 @@ class Trial:
         self.place.mkdir(parents=True, exist_ok=True)
         command = self.command()
         with open(self.place / "log.txt", "a") as log:
-            process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=log,
-                env=environment(self.place / "cache"),
-                start_new_session=True,
-            )
+            env = environment(self.place / "cache")
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
         try:
             status = process.wait(LIMIT if kill_after is None else kill_after)
         except subprocess.TimeoutExpired:

@@ -98,7 +98,7 @@ def digits() -> Case:
     target = Target.from_arrays(data.images, data.target.astype(str))
     return Case(
         name="digits",
-        target=target.with_test(len(target) - 600),
+        target=target.with_test(len(target) - 900),
         labels=100,
         size=96,
         note="Data: scikit-learn digits (Alpaydin and Kaynak 1998), licence CC BY 4.0.",

@@ -205,3 +205,12 @@ def test_secrets_in_the_command_are_not_repeated(make: Make) -> None:
     assert "abc123" not in page
     assert "xyz789" not in page
     assert "--token HIDDEN --api-key=HIDDEN" in page
+
+
+def test_a_run_whose_data_lived_in_memory_is_called_as_its_folder(tmp_path: Path) -> None:
+    for path in ("solar-cells/data", "solar-cells/data/data.parquet"):
+        folder = tmp_path / "solar-cells"
+        folder.mkdir(exist_ok=True)
+        (folder / "run.json").write_text('{"format": 1, "status": "running"}')
+        (folder / "target.json").write_text(json.dumps({"origin": {"path": f"{tmp_path}/{path}"}}))
+        assert "<h1>solar-cells</h1>" in write_report(folder).read_text(encoding="utf-8")

@@ -58,10 +58,15 @@ def overview_of(folder: RunFolder) -> Overview:
 
 
 def title_of(folder: RunFolder) -> str:
-    """What the run is called: its data's own name, else its folder's."""
+    """What the run is called: its data's own name, else its folder's.
+
+    Data that lived in memory were written into the run's folder, under a name that nobody gave.
+    """
     origin = folder.target.get("origin") or {}
     place = str(origin.get("name") or origin.get("path") or "").replace("\\", "/").rstrip("/")
-    return shortened(place.rsplit("/", 1)[-1] or folder.path.resolve().name, 80)
+    parts, run = place.split("/"), folder.path.resolve().name
+    unnamed = not place or [run, "data"] in (parts[-2:], parts[-3:-1])
+    return shortened(run if unnamed else parts[-1], 80)
 
 
 def _subtitle(folder: RunFolder) -> str:

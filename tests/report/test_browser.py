@@ -121,10 +121,13 @@ def _wait_for(port: int) -> None:
 
 
 def requested(browser: Browser) -> list[str]:
-    """The addresses that the page asked for since the last time."""
+    """The addresses that the page asked for since the last time.
+
+    Chromium's own start page may still load parts of its own (``chrome://resources``): not the page's.
+    """
     messages = [json.loads(entry["message"])["message"] for entry in browser.log("performance")]
-    sent = [message for message in messages if message["method"] == "Network.requestWillBeSent"]
-    return [message["params"]["request"]["url"] for message in sent]
+    sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    return [one["request"]["url"] for one in sent if one["documentURL"].startswith("file:")]
 
 
 # The WCAG contrast of each element's own text with what lies behind it, smallest first.

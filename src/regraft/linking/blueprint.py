@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from regraft.core.task_spec import TaskSpec
+from regraft.linking.fix import Fix
+from regraft.linking.fixing import apply_fixes
 from regraft.linking.grafted import Grafted, head_key
-from regraft.sources import Source, build_trunk
+from regraft.linking.network import Call, Network, Whole
+from regraft.sources import Source, build_trunk, example_batch
 from regraft.sources.skeleton import weightless
 from regraft.tasks.task import Task
 
@@ -23,13 +27,21 @@ class Blueprint:
         Whose network the trunk is.
     tasks
         One task for each named output; each brings its head.
+    fixes
+        Hyper-parameters of the network that are set after it is built.
     """
 
     source: Source
     tasks: tuple[Task, ...]
+    fixes: tuple[Fix, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
+
+    @property
+    def name(self) -> str:
+        """Whose architecture it is."""
+        return self.source.name
 
     def build(self) -> Grafted:
         """The model with fresh weights, as its own code initialises them.
@@ -37,7 +49,9 @@ class Blueprint:
         Under ``torch.device("meta")`` no tensor is allocated.
         """
         trunk = build_trunk(self.source)
-        return Grafted(trunk, {task.spec.name: task.head(trunk.width) for task in self.tasks})
+        model = Grafted(trunk, {task.spec.name: task.head(trunk.width) for task in self.tasks})
+        apply_fixes(model, self.fixes)
+        return model
 
     def skeleton(self) -> Grafted:
         """The model with its parameters on the meta device and its buffers real."""
@@ -47,6 +61,18 @@ class Blueprint:
     def slots(self) -> tuple[Slot, ...]:
         """Every tensor that the model stores, in the order of its state dict."""
         return list_slots(self.skeleton(), self.tasks)
+
+    def network(self, model: Grafted) -> Network:
+        """A built model's trunk as one side of a link; its heads are new and compute nothing yet."""
+        trunk = model.trunk
+        whole = Whole(trunk).eval()
+        names = {name: name for name in whole.state_dict()}
+        example = Call((example_batch(self.source),))
+        return Network(whole, names, example, lambda name: trunk.block_of(name.removeprefix(TRUNK)))
+
+    def fixed(self, fixes: tuple[Fix, ...]) -> Blueprint:
+        """With these hyper-parameters set as well."""
+        return replace(self, fixes=(*self.fixes, *fixes))
 
 
 @dataclass(frozen=True)
@@ -88,26 +114,37 @@ class Slot:
 
 
 TRUNK = "trunk.network."
+HEADS = "heads.output_"
 
 
 def list_slots(model: Grafted, tasks: tuple[Task, ...]) -> tuple[Slot, ...]:
     """The slots of a built model."""
     specs = {f"heads.{head_key(task.spec.name)}.": task.spec for task in tasks}
+
+    def block_of(name: str) -> str:
+        return model.trunk.block_of(name.removeprefix(TRUNK)) if name.startswith(TRUNK) else ""
+
+    def task_of(name: str) -> TaskSpec | None:
+        return next((spec for prefix, spec in specs.items() if name.startswith(prefix)), None)
+
+    return tuple(replace(slot, task=task_of(slot.name)) for slot in list_tensors(model, block_of))
+
+
+def list_tensors(model: nn.Module, block_of: Callable[[str], str]) -> tuple[Slot, ...]:
+    """Every tensor of a module as a slot; of those that modules share all but the first say which it is."""
     first: dict[int, str] = {}
     slots = []
     for name, tensor in model.state_dict(keep_vars=True).items():
         tied = first.setdefault(id(tensor), name)
-        in_trunk = name.startswith(TRUNK)
         slots.append(
             Slot(
                 name=name,
                 local=name.removeprefix(TRUNK),
                 shape=tuple(tensor.shape),
                 dtype=dtype_name(tensor),
-                block=model.trunk.block_of(name.removeprefix(TRUNK)) if in_trunk else "",
+                block=block_of(name),
                 kind="parameter" if isinstance(tensor, nn.Parameter) else "buffer",
                 tied_to=tied if tied != name else "",
-                task=next((spec for prefix, spec in specs.items() if name.startswith(prefix)), None),
             )
         )
     return tuple(slots)

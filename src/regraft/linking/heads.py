@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from regraft.core.task_spec import TaskSpec
 from regraft.linking.blueprint import Slot
 from regraft.linking.grafted import head_key
+from regraft.linking.recipe import Recipe
 from regraft.linking.row import Row, fresh_row
-from regraft.sources import NativeHead, Source
+from regraft.sources import NativeHead
 
 Shape = tuple[int, ...]
 
 
-def head_rows(source: Source, slots: Sequence[Slot], shapes: Mapping[str, Shape]) -> list[Row]:
+def head_rows(heads: Sequence[NativeHead], slots: Sequence[Slot], shapes: Mapping[str, Shape]) -> list[Row]:
     """A row for each tensor of the target's heads: source rows whose class has the same name, else fresh."""
-    values = _value_keys(slots, source.heads, shapes)
+    values = _value_keys(slots, heads, shapes)
     return [
-        _value_row(slot, values[slot.name]) if slot.name in values else _head_row(slot, source.heads, shapes)
+        _value_row(slot, values[slot.name]) if slot.name in values else _head_row(slot, heads, shapes)
         for slot in slots
         if not slot.tied_to
     ]
@@ -51,7 +52,7 @@ def _carried(slot: Slot, key: str, picks: tuple[int, ...], shape: Shape) -> Row:
         action="copied" if same else "adapted",
         role="shared" if taken == len(picks) else "specific",
         kind=slot.kind,
-        picks=() if same else picks,
+        recipe=None if same else Recipe((key,)).then("rows", picks=list(picks)),
     )
 
 

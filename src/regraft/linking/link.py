@@ -7,26 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from regraft.core.console import say
 from regraft.core.errors import LinkError
-from regraft.core.inputs import Batch
 from regraft.linking.blueprint import Blueprint
 from regraft.linking.coverage import Coverage, measure
+from regraft.linking.fix import Fix
+from regraft.linking.network import Given
+from regraft.linking.origin import Origin
 from regraft.linking.row import Row
 from regraft.linking.table import format_rows
+from regraft.linking.whole import WholeBlueprint
 from regraft.sources import Source
 
 if TYPE_CHECKING:
-    from regraft.linking.grafted import Grafted
     from regraft.linking.proof import Proof
 
 
 @dataclass(frozen=True)
 class Link:
-    """What carries over from ``source`` to the model of ``blueprint``.
+    """What carries over from ``origin`` to the model of ``blueprint``.
 
     Attributes
     ----------
+    origin
+        Where the weights come from.
     rows
         One for every tensor that the model stores, in the order of its state dict.
     unused
@@ -35,15 +41,28 @@ class Link:
         For what starts fresh.
     maps, waivers
         The user's ``REGEX=>TO`` and excused patterns, kept with the link.
+    required
+        Least share of the shared parameters; ``load`` refuses a link that covers less.
+    notes
+        What was done to the checkpoint on the way: wrappers stripped, averaged weights preferred.
     """
 
-    source: Source
-    blueprint: Blueprint
+    origin: Origin
+    blueprint: Blueprint | WholeBlueprint
     rows: tuple[Row, ...]
     unused: tuple[str, ...] = ()
     seed: int = 0
     maps: tuple[str, ...] = ()
     waivers: tuple[str, ...] = ()
+    required: float = 0.95
+    notes: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> Source:
+        """The source that the weights come from; raises ``LinkError`` where they come from elsewhere."""
+        if self.origin.source is None:
+            raise LinkError(f"{self.origin.name} is no source with preprocessing of its own")
+        return self.origin.source
 
     @property
     def coverage(self) -> Coverage:
@@ -56,14 +75,13 @@ class Link:
         return tuple(row for row in self.rows if row.role == "shared" and not row.carried)
 
     def require(self, fraction: float = 0.95) -> Link:
-        """The link itself where at least ``fraction`` of the shared parameters carry over and no row
-        conflicts.
+        """The link, where at least ``fraction`` of the shared parameters carry over and no row conflicts.
 
         Raises ``LinkError`` that lists everything uncovered at once.
         """
         conflicts = [row for row in self.rows if row.conflict]
         if self.coverage.parameters >= fraction and not conflicts:
-            return self
+            return replace(self, required=fraction)
         raise LinkError(self._complaint(self.uncovered, f"at least {fraction:.1%} was required"))
 
     def waive(self, pattern: str) -> Link:
@@ -82,29 +100,53 @@ class Link:
         """The link of the scratch arm: the same model, every tensor initialised anew by its own code."""
         rows = tuple(_start_fresh(row) for row in self.rows)
         seed = self.seed if seed is None else seed
-        sources = tuple(dict.fromkeys(row.source for row in self.rows if row.source and row.carried))
-        return replace(self, rows=rows, unused=(*self.unused, *sources), seed=seed)
+        sources = tuple(dict.fromkeys(name for row in self.rows for name in row.sources))
+        return replace(self, rows=rows, unused=(*self.unused, *sources), seed=seed, required=0.0)
 
-    def load(self) -> Grafted:
-        """The target model with its weights, in ``eval`` mode, on the CPU.
+    def load(self) -> nn.Module:
+        """The target model with its weights, in ``eval`` mode, on the CPU; a Blueprint gives a ``Grafted``.
 
-        Raises ``LinkError`` where a row conflicts and is not waived.
+        Shared tensors that receive nothing are said out loud. Raises ``LinkError`` where a row conflicts and
+        is not waived, or where less than ``required`` of the shared parameters carry over.
         """
         from regraft.linking.load import load_link
 
         conflicts = tuple(row for row in self.rows if row.conflict)
         if conflicts:
             raise LinkError(self._complaint(conflicts, "rows that do not fit cannot be loaded"))
+        if self.uncovered and self.required > 0:
+            self.require(self.required)
+            say(f"{len(self.uncovered)} shared tensors receive nothing and start fresh:")
+            for line in format_rows(self.uncovered):
+                say(line)
         return load_link(self)
 
-    def verify(self, *inputs: Batch, tolerance: float = 1e-5) -> Proof:
+    def verify(self, *inputs: Given, tolerance: float = 1e-5) -> Proof:
         """Run the source's own network beside the linked one on the same inputs and compare block by block.
 
-        Without inputs it runs on two made-up ones.
+        Each input is one call: a tensor, a tuple of arguments, or a mapping of named ones. Without inputs it
+        runs on made-up ones. A checkpoint without a network is only looked at: that proves nothing, and the
+        proof says so.
         """
         from regraft.linking.proof import prove
 
         return prove(self, inputs, tolerance=tolerance)
+
+    def fix(self, *inputs: Given, tolerance: float = 1e-5) -> Link:
+        """The link with those hyper-parameters of the target set that make it compute what the source does.
+
+        They are found by trying, each is proven by another run, and they stay with the link
+        (``link.fixes``). The link itself comes back where nothing helps, or nothing needs to.
+        """
+        from regraft.linking.causes import find_fixes
+
+        fixes = find_fixes(self, inputs, tolerance=tolerance)
+        return replace(self, blueprint=self.blueprint.fixed(fixes)) if fixes else self
+
+    @property
+    def fixes(self) -> tuple[Fix, ...]:
+        """Hyper-parameters of the target that were set."""
+        return self.blueprint.fixes
 
     def table(self, *, width: int = 80) -> str:
         """The rows as text, equal ones folded (``blocks.{0..15}``)."""
@@ -114,26 +156,35 @@ class Link:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         return {
-            "source": self.source.name,
+            "source": self.origin.name,
+            "target": self.blueprint.name,
             "coverage": self.coverage.to_json(),
             "rows": [row.to_json() for row in self.rows],
             "unused": list(self.unused),
             "seed": self.seed,
             "maps": list(self.maps),
             "waivers": list(self.waivers),
+            "required": self.required,
+            "notes": list(self.notes),
+            "fixes": [fix.to_json() for fix in self.fixes],
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any], source: Source, blueprint: Blueprint) -> Link:
+    def from_json(
+        cls, data: dict[str, Any], source: Source | Origin, blueprint: Blueprint | WholeBlueprint
+    ) -> Link:
         """A saved link, to be applied again without searching."""
+        fixes = tuple(Fix.from_json(fix) for fix in data.get("fixes", ()))
         return cls(
-            source=source,
-            blueprint=blueprint,
+            origin=source if isinstance(source, Origin) else Origin(source.name, source),
+            blueprint=replace(blueprint, fixes=fixes),
             rows=tuple(Row.from_json(row) for row in data["rows"]),
             unused=tuple(data["unused"]),
             seed=data.get("seed", 0),
             maps=tuple(data.get("maps", ())),
             waivers=tuple(data.get("waivers", ())),
+            required=data.get("required", 0.95),
+            notes=tuple(data.get("notes", ())),
         )
 
     def _sums(self) -> list[str]:
@@ -153,7 +204,7 @@ class Link:
         listed = "\n".join(_say_row(row) for row in rows)
         unused = ", ".join(self.unused[:12]) + (", .." if len(self.unused) > 12 else "")
         return (
-            f"{self.source.name}: {self.coverage.parameters:.1%} of the shared parameters carry over; "
+            f"{self.origin.name}: {self.coverage.parameters:.1%} of the shared parameters carry over; "
             f"{demand}. Nothing reaches {len(rows)} tensors:\n{listed}\n"
             f"unused source tensors: {unused or 'none'}\n"
             "Excuse rows with link.waive(PATTERN) (--waive PATTERN), or say where they come from with "
@@ -189,6 +240,6 @@ def _start_fresh(row: Row) -> Row:
         action="fresh",
         confidence=0.0,
         alternatives=(),
-        picks=(),
+        recipe=None,
         conflict=False,
     )

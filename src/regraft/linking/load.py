@@ -11,17 +11,20 @@ from torch import Tensor, nn
 from regraft.core.errors import LinkError
 from regraft.core.randomness import torch_randomness
 from regraft.linking.blueprint import TRUNK, Blueprint
+from regraft.linking.fixing import apply_fixes
 from regraft.linking.grafted import Grafted
+from regraft.linking.interim import Checkpoint, open_tensors
 from regraft.linking.row import Row
-from regraft.sources import build_trunk, read_weights
+from regraft.linking.whole import WholeBlueprint
+from regraft.sources import build_trunk
 from regraft.sources.skeleton import weightless
 
 if TYPE_CHECKING:
     from regraft.linking.link import Link
 
 
-def load_link(link: Link) -> Grafted:
-    """The model with its weights. Only the model's own tensors are allocated; the source's stay on disk.
+def load_link(link: Link) -> nn.Module:
+    """The model with its weights. Only the model's own tensors are allocated, one source tensor at a time.
 
     Where a trunk tensor starts fresh, the network initialises itself, under randomness keyed by the link's
     seed, and what carries over is copied into it.
@@ -29,13 +32,13 @@ def load_link(link: Link) -> Grafted:
     carried = [row for row in link.rows if row.carried]
     with torch_randomness(link.seed, "initialise"):
         model = _start(link)
-    tensors = read_weights(link.source) if carried else {}
+    weights = link.origin.weights() if carried else open_tensors({})
     places = model.state_dict(keep_vars=True)
-    _check(link, carried, places, tensors)
+    _check(link, carried, places, weights)
     put = _Put(model)
     for row in carried:
-        assert row.source is not None
-        put(row.target, _transform(row, tensors[row.source], places[row.target]))
+        put(row.target, _make(row, weights, places[row.target]))
+    _check_memory(link, model)
     return model.eval()
 
 
@@ -61,40 +64,61 @@ def restore(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> Grafted:
     return model.eval()
 
 
-def _start(link: Link) -> Grafted:
+def _start(link: Link) -> nn.Module:
+    blueprint = link.blueprint
+    if isinstance(blueprint, WholeBlueprint):
+        whole = all(row.carried for row in link.rows)
+        return blueprint.skeleton() if whole else blueprint.build()
     if any(row.target.startswith(TRUNK) and not row.carried for row in link.rows):
-        return link.blueprint.build()
+        return blueprint.build()
     with weightless():
-        trunk = build_trunk(link.blueprint.source)
-    return Grafted(trunk, {task.spec.name: task.head(trunk.width) for task in link.blueprint.tasks})
+        trunk = build_trunk(blueprint.source)
+    model = Grafted(trunk, {task.spec.name: task.head(trunk.width) for task in blueprint.tasks})
+    apply_fixes(model, blueprint.fixes)
+    return model
 
 
-def _check(
-    link: Link, carried: list[Row], places: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
-) -> None:
+def _check(link: Link, carried: list[Row], places: Mapping[str, Tensor], weights: Checkpoint) -> None:
     """A saved link may meet another model or other weights than those that it was made for."""
     wrong = [f"  the model has no {row.target}" for row in link.rows if row.target not in places]
     named = {row.target for row in link.rows}
     wrong += [f"  the link says nothing about {name}" for name in places if name not in named]
     for row in carried:
-        found = tensors.get(row.source or "")
-        if found is None:
-            wrong.append(f"  the source has no {row.source}")
-        elif tuple(found.shape) != row.source_shape:
-            wrong.append(f"  {row.source} has shape {tuple(found.shape)} instead of {row.source_shape}")
+        wrong += [f"  the source has no {name}" for name in row.sources if name not in weights]
+        shape = weights.shape(row.source) if row.source is not None and row.source in weights else None
+        if shape is not None and shape != row.source_shape:
+            wrong.append(f"  {row.source} has shape {shape} instead of {row.source_shape}")
     if wrong:
         raise LinkError(
-            f"this link is not one between {link.source.name} and this model:\n" + "\n".join(wrong)
+            f"this link is not one between {link.origin.name} and this model:\n" + "\n".join(wrong)
         )
 
 
-def _transform(row: Row, tensor: Tensor, place: Tensor) -> Tensor:
-    if not row.picks:
-        return tensor.to(place.dtype, copy=True)
-    adapted = place.detach().clone()
-    kept = [index for index, pick in enumerate(row.picks) if pick >= 0]
-    adapted[kept] = tensor[[row.picks[index] for index in kept]].to(place.dtype)
-    return adapted
+def _make(row: Row, weights: Checkpoint, place: Tensor) -> Tensor:
+    tensors = [weights.read(name) for name in row.sources]
+    if row.recipe is None:
+        return tensors[0].to(place.dtype)
+    try:
+        made = row.recipe.apply(tensors, place)
+    except (IndexError, RuntimeError) as error:
+        raise LinkError(f"{row.target} cannot be made of {', '.join(row.sources)}: {error}") from error
+    if made.shape != place.shape:
+        raise LinkError(
+            f"{row.target} is {tuple(place.shape)}; {', '.join(row.sources)} ({row.recipe.sentence}) gives "
+            f"{tuple(made.shape)}"
+        )
+    return made
+
+
+def _check_memory(link: Link, model: nn.Module) -> None:
+    """A module that was handed over without memory has buffers that no checkpoint can fill."""
+    empty = [name for name, tensor in [*model.named_parameters(), *model.named_buffers()] if tensor.is_meta]
+    if empty:
+        raise LinkError(
+            f"{link.blueprint.name} has {len(empty)} tensors without memory that no source fills: "
+            f"{', '.join(empty[:6])}. Hand over a function that builds the network instead of a module on "
+            "the meta device"
+        )
 
 
 class _Put:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from regraft.linking.recipe import Recipe
+
 if TYPE_CHECKING:
     from regraft.linking.blueprint import Slot
 
@@ -21,7 +23,7 @@ class Row:
     target
         The tensor's name in the model's state dict.
     source
-        The source tensor that it receives; None for a fresh one.
+        The source tensor that it receives, the first where it is made of several; None for a fresh one.
     rule
         What found it, or why nothing did.
     transform
@@ -40,8 +42,8 @@ class Row:
         The trunk's block that owns it; empty for heads.
     kind
         ``parameter`` or ``buffer``.
-    picks
-        For each row of an adapted head the source's row, -1 for a fresh one.
+    recipe
+        How the tensor is made of source tensors; None where it is the source tensor as it is, or fresh.
     conflict
         True where a source tensor has the name but does not fit: such a row has to be waived or mapped.
     """
@@ -58,13 +60,22 @@ class Row:
     alternatives: tuple[str, ...] = ()
     block: str = ""
     kind: str = "parameter"
-    picks: tuple[int, ...] = ()
+    recipe: Recipe | None = None
     conflict: bool = False
 
     @property
     def carried(self) -> bool:
         """Whether the tensor receives source weights."""
         return self.action != "fresh"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every source tensor that it takes; empty for a fresh one."""
+        if not self.carried:
+            return ()
+        if self.recipe is not None:
+            return self.recipe.sources
+        return (self.source,) if self.source is not None else ()
 
     @property
     def size(self) -> int:
@@ -76,14 +87,15 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return asdict(self)
+        return {**asdict(self), "recipe": self.recipe.to_json() if self.recipe else None}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Row:
         """From plain JSON."""
         fields = dict(data)
-        for name in ("target_shape", "source_shape", "alternatives", "picks"):
+        for name in ("target_shape", "source_shape", "alternatives"):
             fields[name] = None if fields[name] is None else tuple(fields[name])
+        fields["recipe"] = Recipe.from_json(fields["recipe"]) if fields.get("recipe") else None
         return cls(**fields)
 
 

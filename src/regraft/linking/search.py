@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from torch import Tensor
-
 from regraft.core.errors import UsageError
-from regraft.linking.blueprint import TRUNK, Blueprint, Slot, dtype_name
+from regraft.linking.blueprint import HEADS, Blueprint, Slot
 from regraft.linking.heads import head_rows
+from regraft.linking.interim import Checkpoint
 from regraft.linking.link import Link
 from regraft.linking.names import Match, Rename, match_names
+from regraft.linking.origin import Origin
 from regraft.linking.row import Row, fresh_row
-from regraft.sources import Source, read_weights
+from regraft.linking.whole import WholeBlueprint
+from regraft.sources import Source
 
 
 def find_link(
-    source: Source,
-    blueprint: Blueprint,
+    source: Source | Origin,
+    blueprint: Blueprint | WholeBlueprint,
     *,
     maps: Sequence[str] = (),
     waivers: Sequence[str] = (),
@@ -37,12 +38,23 @@ def find_link(
     seed
         For what starts fresh.
     """
-    tensors = read_weights(source) if source.weights else {}
+    origin = source if isinstance(source, Origin) else Origin(source.name, source)
+    weights = origin.weights()
     slots = blueprint.slots()
     renames = [parse_map(text) for text in maps]
-    rows, used = _find_rows(source, slots, tensors, renames)
-    unused = tuple(name for name in tensors if name not in used)
-    link = Link(source, blueprint, rows, unused, seed=seed, maps=tuple(maps))
+    rows, used = _find_rows(origin, slots, weights, renames)
+    unused = tuple(name for name in weights.names() if name not in used)
+    trained = bool(weights.names())
+    link = Link(
+        origin,
+        blueprint,
+        rows,
+        unused,
+        seed=seed,
+        maps=tuple(maps),
+        required=0.95 if trained else 0.0,
+        notes=weights.notes,
+    )
     for pattern in waivers:
         link = link.waive(pattern)
     return link
@@ -61,35 +73,35 @@ def parse_map(text: str) -> Rename:
 
 
 def _find_rows(
-    source: Source, slots: Sequence[Slot], tensors: Mapping[str, Tensor], renames: Sequence[Rename]
+    origin: Origin, slots: Sequence[Slot], weights: Checkpoint, renames: Sequence[Rename]
 ) -> tuple[tuple[Row, ...], set[str]]:
-    trunk = [slot for slot in slots if slot.name.startswith(TRUNK)]
-    heads = [slot for slot in slots if not slot.name.startswith(TRUNK)]
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    native = {key for head in source.heads for key in head.keys}
+    trunk = [slot for slot in slots if not slot.name.startswith(HEADS)]
+    heads = [slot for slot in slots if slot.name.startswith(HEADS)]
+    shapes = {name: weights.shape(name) for name in weights.names()}
+    native = {key for head in origin.heads for key in head.keys}
     offered = {name: shape for name, shape in shapes.items() if name not in native}
     found = match_names({slot.local: slot.shape for slot in trunk if not slot.tied_to}, offered, renames)
-    rows = {slot.name: _trunk_row(slot, found.get(slot.local), tensors) for slot in trunk if not slot.tied_to}
-    rows.update({row.target: row for row in head_rows(source, heads, shapes)})
+    rows = {slot.name: _trunk_row(slot, found.get(slot.local), weights) for slot in trunk if not slot.tied_to}
+    rows.update({row.target: row for row in head_rows(origin.heads, heads, shapes)})
     rows.update({slot.name: _tied_row(slot, rows[slot.tied_to]) for slot in slots if slot.tied_to})
-    used = {row.source for row in rows.values() if row.source is not None and row.carried}
+    used = {name for row in rows.values() for name in row.sources}
     return tuple(rows[slot.name] for slot in slots), used
 
 
-def _trunk_row(slot: Slot, match: Match | None, tensors: Mapping[str, Tensor]) -> Row:
+def _trunk_row(slot: Slot, match: Match | None, weights: Checkpoint) -> Row:
     if match is None:
         return fresh_row(slot, "no source tensor has this name", role="shared")
-    tensor = tensors[match.source]
-    shape = tuple(tensor.shape)
+    shape = weights.shape(match.source)
     if shape != slot.shape:
         rule = f"{match.rule}, but the shapes differ"
         return fresh_row(slot, rule, role="shared", source=match.source, source_shape=shape)
-    cast = dtype_name(tensor) != slot.dtype
+    dtype = str(weights.dtype(match.source)).removeprefix("torch.")
+    cast = dtype != slot.dtype
     return Row(
         target=slot.name,
         source=match.source,
         rule=match.rule,
-        transform=f"{dtype_name(tensor)} -> {slot.dtype}" if cast else "",
+        transform=f"{dtype} -> {slot.dtype}" if cast else "",
         target_shape=slot.shape,
         source_shape=shape,
         action="adapted" if cast else "copied",

@@ -1,0 +1,153 @@
+"""Origin: where a link's weights come from: a source, a module in memory, or a checkpoint alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from regraft.core.errors import LinkError
+from regraft.linking.interim import Checkpoint, open_checkpoint, open_tensors, open_weights
+from regraft.linking.names import match_names
+from regraft.linking.network import Call, Given, Network, Whole
+from regraft.linking.outline import block_of_name
+from regraft.sources import NativeHead, Source, Trunk, build_trunk, example_batch, load_native
+from regraft.sources.skeleton import copy_module, weightless
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a link's weights come from. One of ``source``, ``module`` and ``file`` is given.
+
+    Attributes
+    ----------
+    name
+        What a person calls it.
+    source
+        A pretrained model as found: weights and network.
+    module
+        A network in memory with its weights.
+    file
+        A checkpoint without a network: what it computes is not known.
+    given
+        Inputs that ``module`` can read; guessed from its first layer where None.
+    """
+
+    name: str
+    source: Source | None = None
+    module: nn.Module | None = field(default=None, repr=False)
+    file: Path | None = None
+    given: Given | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def runs(self) -> bool:
+        """Whether the network is at hand, so that it can be run beside the target."""
+        return self.module is not None or (self.source is not None and self.source.weights is not None)
+
+    @property
+    def heads(self) -> tuple[NativeHead, ...]:
+        """The heads that come with it, as far as they are known."""
+        return self.source.heads if self.source is not None else ()
+
+    def weights(self) -> Checkpoint:
+        """The tensors, read one at a time."""
+        if self.source is not None:
+            return open_weights(self.source) if self.source.weights else open_tensors({})
+        if self.module is not None:
+            return open_tensors(self.module.state_dict())
+        assert self.file is not None
+        return open_checkpoint(self.file)
+
+    def skeleton(self, *, head: bool) -> Network | None:
+        """The network without memory for its parameters; None for a checkpoint alone.
+
+        ``head`` asks for the source's own head as well, where it has one.
+        """
+        if self.source is not None:
+            with weightless():
+                return self._of_trunk(build_trunk(self.source), head=head)
+        if self.module is not None:
+            with weightless():
+                return self._of_module(copy_module(self.module))
+        return None
+
+    def native(self, *, head: bool) -> Network:
+        """The network with its own weights, in ``eval`` mode, as its own library loads it."""
+        if self.source is not None:
+            network = self._of_trunk(load_native(self.source), head=head)
+            self._fill_head(network)
+            return network
+        if self.module is None:
+            raise LinkError(
+                f"{self.name} is a checkpoint without a network: nothing can be run beside the target. "
+                "Hand over the network as well: a module, or file:PATH with builder="
+            )
+        # In eval mode without touching the caller's module: a second object that shares its tensors.
+        memo = {id(tensor): tensor for tensor in [*self.module.parameters(), *self.module.buffers()]}
+        import copy
+
+        return self._of_module(copy.deepcopy(self.module, memo).eval())
+
+    def _of_trunk(self, trunk: Trunk, *, head: bool) -> Network:
+        assert self.source is not None
+        keys = self._keys(trunk)
+        own = self._head(trunk.width) if head else None
+        if own is not None:
+            native = self.source.heads[0]
+            keys["head.weight"] = native.weight
+            if native.bias:
+                keys["head.bias"] = native.bias
+        example = Call((example_batch(self.source),))
+        return Network(
+            Whole(trunk, own).eval(),
+            keys,
+            example,
+            lambda name: "head" if name.startswith("head.") else trunk.block_of(_local(name)),
+        )
+
+    def _keys(self, trunk: Trunk) -> dict[str, str]:
+        """Names in the network to names in the checkpoint, which may have a prefix before each."""
+        weights = self.weights()
+        offered = {name: weights.shape(name) for name in weights.names()}
+        wanted = {name: tuple(value.shape) for name, value in trunk.network.state_dict().items()}
+        found = match_names(wanted, offered)
+        return {f"trunk.network.{name}": found[name].source for name in wanted if name in found}
+
+    def _head(self, width: int) -> nn.Module | None:
+        assert self.source is not None
+        if not self.source.heads:
+            return None
+        native, weights = self.source.heads[0], self.weights()
+        if native.weight not in weights or weights.shape(native.weight)[1:] != (width,):
+            return None
+        with torch.device("meta"):
+            return nn.Linear(width, weights.shape(native.weight)[0], bias=bool(native.bias))
+
+    def _fill_head(self, network: Network) -> None:
+        assert isinstance(network.module, Whole)
+        head = network.module.head
+        if head is None:
+            return
+        weights = self.weights()
+        head.to_empty(device="cpu")
+        with torch.no_grad():
+            for name, parameter in head.named_parameters():
+                parameter.copy_(weights.read(network.keys[f"head.{name}"]))
+
+    def _of_module(self, module: nn.Module) -> Network:
+        from regraft.linking.examples import example_call
+
+        names = {name: name for name in module.state_dict()}
+        return Network(module, names, example_call(module, self.given), block_of_name)
+
+
+def _local(name: str) -> str:
+    return name.removeprefix("trunk.network.")
+
+
+def tensors_of(network: Network) -> dict[str, Tensor]:
+    """The state dict of a network with names of the link, parameters as they are."""
+    state = network.module.state_dict(keep_vars=True)
+    return {network.keys[name]: tensor for name, tensor in state.items() if name in network.keys}

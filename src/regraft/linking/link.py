@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from regraft.core.console import say
 from regraft.core.errors import LinkError
 from regraft.linking.blueprint import Blueprint
@@ -65,6 +63,16 @@ class Link:
         return self.origin.source
 
     @property
+    def graft(self) -> Blueprint:
+        """The blueprint, of a link to a trunk with heads; raises ``LinkError`` where the target is a module."""
+        if not isinstance(self.blueprint, Blueprint):
+            raise LinkError(
+                f"the target {self.blueprint.name} is a module with a head of its own: load it with link.load(). "
+                "To fine-tune it, link to data and name it as the network (network=, --network)"
+            )
+        return self.blueprint
+
+    @property
     def coverage(self) -> Coverage:
         """The share of what is shared that receives source weights."""
         return measure(self.rows)
@@ -103,8 +111,10 @@ class Link:
         sources = tuple(dict.fromkeys(name for row in self.rows for name in row.sources))
         return replace(self, rows=rows, unused=(*self.unused, *sources), seed=seed, required=0.0)
 
-    def load(self) -> nn.Module:
-        """The target model with its weights, in ``eval`` mode, on the CPU; a Blueprint gives a ``Grafted``.
+    def load(self) -> Any:
+        """The target model with its weights, in ``eval`` mode, on the CPU.
+
+        A module of the target's own class; a ``Grafted`` where the target is a Blueprint.
 
         Shared tensors that receive nothing are said out loud. Raises ``LinkError`` where a row conflicts and
         is not waived, or where less than ``required`` of the shared parameters carry over.

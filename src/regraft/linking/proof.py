@@ -62,7 +62,7 @@ class Proof:
 def prove(link: Link, batches: Sequence[Batch], *, tolerance: float) -> Proof:
     """Compare on these batches, or on made-up ones."""
     native = load_native(link.source).eval()
-    linked = link.load().trunk.eval()  # type: ignore[union-attr,operator]
+    linked = link.load().trunk.eval()
     batches = batches or (example_batch(link.source, count=2),)
     worst: dict[str, float] = {}
     with torch.inference_mode():

@@ -34,7 +34,7 @@ def plan_for(
     draw: DrawSpec | None = None,
 ) -> Plan:
     """The plan that a strategy writes for a link."""
-    trunk = link.blueprint.skeleton().trunk
+    trunk = link.graft.skeleton().trunk
     owners = {trunk.block_of(name) for name, _ in trunk.network.named_parameters()}
     situation = Situation(
         link=link,

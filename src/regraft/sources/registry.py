@@ -16,6 +16,7 @@ from regraft.sources.source import Source
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from regraft.sources.checkpoint import Checkpoint
     from regraft.sources.trunk import Trunk
 
 _HOME = "regraft.sources."
@@ -105,6 +106,15 @@ def read_weights(source: Source) -> dict[str, Tensor]:
         return read_files(source.weights.files)
     tensors = reader(source)
     return tensors
+
+
+def open_weights(source: Source) -> Checkpoint:
+    """The tensors of :func:`read_weights`, read one at a time where the source is plain files."""
+    from regraft.sources.checkpoint import open_checkpoint, open_tensors
+
+    if source.weights is None or not source.weights.files or hasattr(builder_module(source), "read"):
+        return open_tensors(read_weights(source))
+    return open_checkpoint(source.weights.files)
 
 
 def builder_module(source: Source) -> Any:

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 
 from regraft.core.files import write_json
-from regraft.engine import Checkpoints, Run, Workspace, write_model
+from regraft.engine import Checkpoints, Opened, Run, Workspace, write_model
 from regraft.evidence import Ledger, final_figures
 from regraft.report import write_card, write_report
-from regraft.sources import Source
 
 
-def finish(run: Run, work: Workspace, source: Source, start: float) -> None:
+def finish(run: Run, work: Workspace, opened: Opened, start: float) -> None:
     """Write the model, its final figures through evidence, the report; then the run is done."""
     model = work.models["student"]
-    write_model(run.folder, model, source, work.tasks, whole=work.target.origin.get("whole"))
+    source, network = opened.weights, opened.network
+    whole = work.target.origin.get("whole")
+    write_model(run.folder, model, network, work.tasks, weights=source, whole=whole)
     ledger = Ledger.from_json(run.facts.get("ledger", []))
     metrics = _final_metrics(work, ledger)
     write_json(run.folder / "metrics.json", metrics)
@@ -29,6 +30,7 @@ def finish(run: Run, work: Workspace, source: Source, start: float) -> None:
         device=str(work.device),
         threads=torch.get_num_threads(),
         source=source.summary(),
+        **({"network": network.summary()} if opened.differ else {}),
         hashes={**run.facts["hashes"], "weights": source.weights.sha256 if source.weights else ""},
         seconds=_seconds(work),
         trained_parameters=work.trained_parameters,

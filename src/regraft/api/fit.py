@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from regraft.api.finishing import close, finish
-from regraft.api.opening import check_folder, link_of, open_sources
+from regraft.api.opening import check_folder, link_of, open_models
 from regraft.api.plan import as_plan
 from regraft.core.console import say
 from regraft.core.errors import ResumeError, UnreadableError
 from regraft.core.files import write_csv, write_json
-from regraft.engine import Checkpoints, History, Run, Settings, Workspace, execute, open_workspace
+from regraft.engine import Checkpoints, History, Opened, Run, Settings, Workspace, execute, open_workspace
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.linking import Link
 from regraft.plans import Plan, plan_hash, write_plan
@@ -31,6 +31,7 @@ def fit(
     out: str | Path,
     sources: Mapping[str, Source] | None = None,
     builder: Any = None,
+    network: Any = None,
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
     command: Sequence[str] = (),
@@ -54,6 +55,9 @@ def fit(
         Opened sources by their names in the plan; others are found by name.
     builder
         What builds a network of your own, ``module:function`` or a callable. A plan never names it.
+    network
+        The network of a model whose plan names one beside its source: a Source, or what builds it. Without
+        it ``builder`` is what builds that network.
     settings
         Device, threads, backend.
     max_unreadable
@@ -72,8 +76,8 @@ def fit(
     data = target if isinstance(target, Target) else load_target(target)
     settings = settings or Settings()
     # What the call itself has wrong is found before anything is written.
-    opened = open_sources(written, sources or {}, builder)
-    check_reads(opened["student"].preprocessing, data)
+    opened = open_models(written, sources, builder, network)
+    check_reads(opened["student"].network.preprocessing, data)
     settings.apply()
     kept = data.save(folder / "data")
     write_plan(written, folder / "plan.yaml")  # before run.json: what has a run.json can be resumed
@@ -88,7 +92,8 @@ def fit(
             "settings": asdict(settings),
             "hashes": {"plan": plan_hash(written), "data": kept.fingerprint},
         },
-        builder=builder,
+        builder=opened["student"].network.handed or builder,
+        opened=opened,
     )
     return _carry_out(run, written, kept, settings, opened)
 
@@ -98,10 +103,12 @@ def resume(
     *,
     sources: Mapping[str, Source] | None = None,
     builder: Any = None,
+    network: Any = None,
     settings: Settings | None = None,
 ) -> Run:
     """Go on with a run that was interrupted or killed; the result is what it would have been, to the bit.
 
+    ``sources``, ``builder`` and ``network`` are those of :func:`regraft.fit`.
     Raises :class:`ResumeError` where the data or the plan are no longer those of the run.
     """
     run = Run.load(folder, builder=builder)
@@ -120,7 +127,9 @@ def resume(
                 f"{found[what][:12]} now). Put it back as it was, or fit into a new folder."
             )
     settings = settings or Settings(**run.facts["settings"])
-    return _carry_out(run, plan, target, settings, open_sources(plan, sources or {}, builder))
+    opened = open_models(plan, sources, builder, network)
+    run.opened, run.builder = opened, opened["student"].network.handed or builder
+    return _carry_out(run, plan, target, settings, opened)
 
 
 @contextmanager
@@ -138,13 +147,14 @@ def _status(run: Run) -> Iterator[None]:
         raise
 
 
-def _carry_out(run: Run, plan: Plan, target: Target, settings: Settings, sources: dict[str, Source]) -> Run:
+def _carry_out(run: Run, plan: Plan, target: Target, settings: Settings, opened: dict[str, Opened]) -> Run:
     start = time.monotonic()
-    student = sources["student"]
+    student = opened["student"]
     with _status(run):
-        prepared = prepare(target, student.preprocessing, max_unreadable=run.facts["max_unreadable"])
+        steps = student.network.preprocessing
+        prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
         run.note(status="running")
-        work = _open(run, plan, prepared, sources, settings)
+        work = _open(run, plan, prepared, opened, settings)
         work.spend("read", time.monotonic() - start)
         execute(work)
         finish(run, work, student, start)
@@ -152,14 +162,14 @@ def _carry_out(run: Run, plan: Plan, target: Target, settings: Settings, sources
 
 
 def _open(
-    run: Run, plan: Plan, prepared: Prepared, sources: dict[str, Source], settings: Settings
+    run: Run, plan: Plan, prepared: Prepared, opened: dict[str, Opened], settings: Settings
 ) -> Workspace:
     target = prepared.target
     for note in target.notes:
         say(note)
     draw = draw_examples(plan, target)
     tasks = fitted_tasks(target, draw)
-    links = {name: link_of(plan, name, source, tasks) for name, source in sources.items()}
+    links = {name: link_of(plan, name, pair, tasks) for name, pair in opened.items()}
     _write_records(run, target, draw, links)
     return open_workspace(
         plan,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from regraft.api.opening import open_sources
+from regraft.api.opening import link_of, open_models
 from regraft.core.console import say
 from regraft.core.errors import BundleError, UsageError
-from regraft.engine import Run, Settings
+from regraft.engine import Opened, Run, Settings
 from regraft.engine.price import price
 from regraft.evidence import BaselineArm, Evidence, Ledger, TrainedArm, judge, run_trials
 from regraft.evidence.arms import Arm
-from regraft.linking import Blueprint, find_link
-from regraft.plans import Plan
+from regraft.linking import Blueprint, Link, find_link
+from regraft.plans import ModelSpec, Plan
 from regraft.report import write_card, write_report
 from regraft.sources import Source, small_like
 from regraft.strategies import plan_for
@@ -34,7 +35,9 @@ def prove(
     scratch: str = "auto",
     output: str | None = None,
     delta: float | None = None,
+    sources: Mapping[str, Source] | None = None,
     builder: Any = None,
+    network: Any = None,
 ) -> Evidence:
     """Compare a run's strategy with the best arm that has no source, over paired seeds.
 
@@ -52,6 +55,8 @@ def prove(
         Which output the verdict is about; the first if not given.
     delta
         What counts as a difference, in the deciding metric's unit; half a point if not given.
+    sources, builder, network
+        See :func:`regraft.fit`; a run that this process made needs none.
 
     Returns
     -------
@@ -65,7 +70,8 @@ def prove(
         raise BundleError(
             f"{opened.folder} is {opened.status}; go on with it first: regraft resume {opened.folder}"
         )
-    case = _open_case(opened, output)
+    pairs = opened.opened or open_models(opened.plan, sources, opened.builder, network)
+    case = _open_case(opened, pairs["student"], output)
     arms = _arms(case, scratch, seeds, budget)
     plan = case.plan
     fresh = range(plan.seed + 1, plan.seed + 1 + seeds)
@@ -92,7 +98,7 @@ class _Case:
     """A finished run, opened for being proven."""
 
     plan: Plan
-    source: Source
+    opened: Opened
     prepared: Prepared
     settings: Settings
     spec: Any
@@ -101,45 +107,53 @@ class _Case:
     def target(self) -> Target:
         return self.prepared.target
 
-    def trained(
-        self, name: str, kind: Any, plans: list[Plan], source: Source, prepared: Prepared
-    ) -> TrainedArm:
-        return TrainedArm(name, kind, plans, source, prepared, self.spec.name, self.settings)
+    @property
+    def model(self) -> ModelSpec:
+        return self.plan.models["student"]
+
+    @property
+    def name(self) -> str:
+        """What the strategy stands on, as printed."""
+        weights, network = self.opened.weights.name, self.opened.network.name
+        return f"{weights} in the network {network}" if self.opened.differ else weights
+
+    def trained(self, name: str, kind: Any, plans: list[Plan]) -> TrainedArm:
+        weights, network = self.opened.weights, self.opened.network
+        return TrainedArm(
+            name, kind, plans, weights, self.prepared, self.spec.name, self.settings, network=network
+        )
+
+    def untrained(self, name: str, plans: list[Plan], network: Source, prepared: Prepared) -> TrainedArm:
+        return TrainedArm(name, "scratch", plans, network, prepared, self.spec.name, self.settings)
 
 
-def _open_case(run: Run, output: str | None) -> _Case:
+def _open_case(run: Run, opened: Opened, output: str | None) -> _Case:
     plan = run.plan
-    source = open_sources(plan, {}, run.builder)["student"]
     target = reload(run.facts["origin"])
     if target.fingerprint != run.facts["hashes"]["data"]:
         raise BundleError(
             f"the data of {run.folder} changed since the run. Put them back as they were, or fit again"
         )
-    prepared = prepare(target, source.preprocessing, max_unreadable=run.facts["max_unreadable"])
+    steps = opened.network.preprocessing
+    prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
     specs = {spec.name: spec for spec in prepared.target.tasks}
     name = output or next(iter(specs))
     if name not in specs:
         raise UsageError(f"there is no output {name!r}; there are: {', '.join(specs)}")
-    return _Case(plan, source, prepared, Settings(**run.facts["settings"]), specs[name])
+    return _Case(plan, opened, prepared, Settings(**run.facts["settings"]), specs[name])
 
 
 def _arms(case: _Case, scratch: str, seeds: int, budget: float | None) -> list[Arm]:
     """The run's own strategy first, then the plain baseline, a probe if that is another one, and scratch."""
     strategy = case.plan.strategy or "plan"
-    linked = case.plan.models["student"].initialise == "linked"
+    linked = case.model.initialise == "linked"
+    name = f"{strategy} on {case.name}" if linked else f"{strategy}, {case.opened.network.name} network"
     arms: list[Arm] = [
-        case.trained(
-            f"{strategy} on {case.source.name}" if linked else f"{strategy}, {case.source.name} network",
-            "strategy",
-            [case.plan],
-            case.source,
-            case.prepared,
-        ),
+        case.trained(name, "strategy", [case.plan]),
         BaselineArm(case.target, case.spec.name),
     ]
     if strategy != "probe":
-        plan = _plan(case, case.source, "probe")
-        arms.append(case.trained(f"probe on {case.source.name}", "probe", [plan], case.source, case.prepared))
+        arms.append(case.trained(f"probe on {case.name}", "probe", [_probe(case)]))
     if scratch == "small":
         return [*arms, _small_network(case)]
     same = _same_network(case)
@@ -155,26 +169,35 @@ def _arms(case: _Case, scratch: str, seeds: int, budget: float | None) -> list[A
     return arms
 
 
-def _plan(case: _Case, source: Source, strategy: str) -> Plan:
-    blueprint = Blueprint(source, tuple(make_task(spec) for spec in case.target.tasks))
-    link = find_link(source, blueprint)
-    return plan_for(link, strategy, seed=case.plan.seed, draw=case.plan.draw)
+def _probe(case: _Case) -> Plan:
+    """A probe of the run's own link: its maps and waivers, and as much of the source as it required."""
+    tasks = {spec.name: make_task(spec) for spec in case.target.tasks}
+    link = link_of(case.plan, "student", case.opened, tasks)
+    plan = plan_for(link, "probe", seed=case.plan.seed, draw=case.plan.draw)
+    student = plan.models["student"].model_copy(
+        update={"require": case.model.require if case.model.initialise == "linked" else 1.0}
+    )
+    return plan.model_copy(update={"models": {"student": student}})
+
+
+def _scratch_plans(case: _Case, network: Source) -> tuple[list[Plan], Link]:
+    link = find_link(network, Blueprint(network, tuple(make_task(spec) for spec in case.target.tasks)))
+    return [plan_for(link, rate, seed=case.plan.seed, draw=case.plan.draw) for rate in _RATES], link
 
 
 def _same_network(case: _Case) -> TrainedArm:
-    plans = [_plan(case, case.source, rate) for rate in _RATES]
-    arm = case.trained("scratch, same network", "scratch", plans, case.source, case.prepared)
-    link = find_link(case.source, Blueprint(case.source, tuple(make_task(s) for s in case.target.tasks)))
+    plans, link = _scratch_plans(case, case.opened.network)
+    arm = case.untrained("scratch, same network", plans, case.opened.network, case.prepared)
     arm.expected_seconds = price(plans[0], case.target, link).total
     return arm
 
 
 def _small_network(case: _Case) -> TrainedArm:
-    source = small_like(case.source)
-    prepared = prepare(case.target, source.preprocessing, max_unreadable=1.0)
-    plans = [_plan(case, source, rate) for rate in _RATES]
-    size = f"{source.parameters / 1e6:.1f} M parameters"
-    arm = case.trained(f"scratch, small network ({size})", "scratch", plans, source, prepared)
+    network = small_like(case.opened.network)
+    prepared = prepare(case.target, network.preprocessing, max_unreadable=1.0)
+    plans, _ = _scratch_plans(case, network)
+    size = f"{network.parameters / 1e6:.1f} M parameters"
+    arm = case.untrained(f"scratch, small network ({size})", plans, network, prepared)
     # It runs in a second or two: compiling it anew for every seed would take longer.
     arm.settings = replace(case.settings, backend="eager")
     return arm

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from regraft.api.fit import fit
-from regraft.api.link import link as make_link
-from regraft.api.opening import check_folder
+from regraft.api.opening import check_folder, open_pair
 from regraft.api.plan import plan as make_plan
 from regraft.core.console import say
 from regraft.engine import Run, Settings
-from regraft.linking import Link
+from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan
-from regraft.sources import Source, default_source, find
+from regraft.sources import Source, default_source
 from regraft.targets import Target, load_target
+from regraft.tasks import make_task
 
 
 def transfer(
@@ -23,12 +23,15 @@ def transfer(
     *,
     out: str | Path,
     source: str | Source | None = None,
+    network: Any = None,
     strategy: str = "probe",
     plan: Plan | str | Path | None = None,
     seed: int = 0,
     per_class: int | None = None,
     train_size: int | None = None,
     changes: Sequence[str] = (),
+    maps: Sequence[str] = (),
+    waivers: Sequence[str] = (),
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
     command: Sequence[str] = (),
@@ -49,16 +52,21 @@ def transfer(
         The run's folder.
     source
         A name or a Source; one that fits the data if not given.
+    network
+        The target model's network, where it is not the source's own: a source's name (its weights are not
+        used), a Source, or what builds a network of your own, ``module:function`` or a function.
     strategy, seed, per_class, train_size, changes
         See :func:`regraft.plan` (``changes`` are its ``settings``).
     plan
         A plan to carry out instead of writing one.
+    maps, waivers
+        See :func:`regraft.link`: renamings of source tensors, patterns of rows that are excused.
     settings
         Device, threads, backend.
     max_unreadable
         The share of examples that may turn out unreadable.
     options
-        What the source is opened with, as in ``size=96``.
+        What the source is opened with, as in ``size=96``; ``size`` is the network's where there is one.
     """
     check_folder(Path(out))
     data = target if isinstance(target, Target) else load_target(target)
@@ -67,6 +75,9 @@ def transfer(
         written, link = prepare_plan(
             data,
             source=source,
+            network=network,
+            maps=maps,
+            waivers=waivers,
             strategy=strategy,
             seed=seed,
             per_class=per_class,
@@ -75,12 +86,14 @@ def transfer(
             **options,
         )
         plan, sources = written, {link.source.name: link.source}
+        network = link.graft.source if written.models["student"].network else None
     return fit(
         plan,
         data,
         out=out,
         sources=sources,
         builder=options.get("builder"),
+        network=network,
         settings=settings,
         max_unreadable=max_unreadable,
         command=command,
@@ -92,18 +105,22 @@ def prepare_plan(
     *,
     source: str | Source | None,
     strategy: str,
+    network: Any = None,
+    maps: Sequence[str] = (),
+    waivers: Sequence[str] = (),
     seed: int = 0,
     per_class: int | None = None,
     train_size: int | None = None,
     changes: Sequence[str] = (),
     **options: Any,
 ) -> tuple[Plan, Link]:
-    """The plan for a target, with the link that it was written for."""
+    """The plan for a target, with the link that it was written for; arguments as for :func:`transfer`."""
     name = source or default_source(target.modality)
     if source is None:
         say(f"Source: {name}, the default for {target.modality} data; `regraft sources` lists others.")
-    opened = find(name, **options)
-    link = make_link(opened, target)
+    opened = open_pair(name, network, options)
+    blueprint = Blueprint(opened.network, tuple(make_task(spec) for spec in target.tasks))
+    link = find_link(opened.weights, blueprint, maps=maps, waivers=waivers)
     written = make_plan(
         link,
         strategy,

@@ -70,6 +70,7 @@ def link(
 def plan(
     data: Annotated[Path | None, typer.Argument(help="Data, as for `regraft fit`.")] = None,
     source: o.SourceName = None,
+    network: o.NetworkOption = None,
     strategy: o.StrategyName = "probe",
     list_: Annotated[bool, typer.Option("--list", help="List the strategies and when to use them.")] = False,
     label: o.Label = None,
@@ -83,6 +84,8 @@ def plan(
     seed: o.Seed = 0,
     size: o.Size = None,
     builder: o.BuilderOption = None,
+    maps: o.Maps = None,
+    waive: o.Waive = None,
     settings: o.Settings = None,
     json: o.AsJson = False,
 ) -> None:
@@ -105,6 +108,9 @@ def plan(
     made, opened = prepare_plan(
         target,
         source=source,
+        network=network,
+        maps=maps or (),
+        waivers=waive or (),
         strategy=strategy,
         seed=seed,
         per_class=per_class,

@@ -74,6 +74,18 @@ BuilderOption = Annotated[
         help="MODULE:FUNCTION that builds a network of your own, for file: sources and their runs.",
     ),
 ]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        help="The target model's network, where it is not the source's own: a source's name, of which only "
+        "the network is used, or MODULE:FUNCTION that builds yours. --size is this network's.",
+    ),
+]
+Maps = Annotated[list[str] | None, typer.Option("--map", help="Rename source tensors: REGEX=>TO.")]
+Waive = Annotated[
+    list[str] | None, typer.Option(help="Excuse tensors that nothing carries over to: a pattern.")
+]
 StrategyName = Annotated[
     str,
     typer.Option(

@@ -31,6 +31,7 @@ def fit(
     data: o.DataPath,
     out: Annotated[Path, typer.Option(help="Folder for the run: model, figures, report.")],
     source: o.SourceName = None,
+    network: o.NetworkOption = None,
     strategy: o.StrategyName = "probe",
     plan: Annotated[Path | None, typer.Option(help="A plan file instead of source and strategy.")] = None,
     label: o.Label = None,
@@ -48,6 +49,8 @@ def fit(
     seed: o.Seed = 0,
     size: o.Size = None,
     builder: o.BuilderOption = None,
+    maps: o.Maps = None,
+    waive: o.Waive = None,
     settings: o.Settings = None,
     device: o.Device = "auto",
     threads: o.Threads = None,
@@ -63,8 +66,10 @@ def fit(
     from regraft.core.errors import UsageError
     from regraft.engine import Settings
 
-    if plan is not None and (source or settings):
-        raise UsageError("--plan says everything that --source and --set would; edit the plan file instead")
+    if plan is not None and (source or settings or maps or waive):
+        raise UsageError(
+            "--plan says everything that --source, --map, --waive and --set would; edit the plan file instead"
+        )
     target = o.open_target(
         data,
         label=label,
@@ -81,6 +86,9 @@ def fit(
         target,
         out=out,
         source=source,
+        network=network,
+        maps=maps or (),
+        waivers=waive or (),
         strategy=strategy,
         plan=plan,
         seed=seed,

@@ -8,14 +8,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from regraft.core.errors import UsageError
 from regraft.core.hashing import hash_bytes, hash_json
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+_MIDDLE = 0.5  # mean and std of a channel that nothing is known of
 
 
 @dataclass(frozen=True)
 class ImagePreprocessing:
-    """RGB, resized so that the centre crop of ``size`` keeps ``crop_fraction`` of the shorter side.
+    """Pixels, resized so that the centre crop of ``size`` keeps ``crop_fraction`` of the shorter side.
+
+    There are as many channels as ``mean`` and ``std`` have values: 1 is grey, 3 is RGB, 4 is RGB with alpha;
+    any other number is read from arrays only.
 
     Parameters
     ----------
@@ -33,15 +38,45 @@ class ImagePreprocessing:
 
     modality: ClassVar[str] = "image"
     size: tuple[int, int] = (224, 224)
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     crop_fraction: float = 0.875
     interpolation: Interpolation = "bicubic"
     keep_aspect: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise UsageError(
+                f"mean has {len(self.mean)} values and std {self.std}: give one of each for every channel, "
+                "std above zero"
+            )
+
+    @classmethod
+    def for_channels(cls, channels: int, **fields: Any) -> ImagePreprocessing:
+        """For images of any number of channels: ImageNet's mean and std for 3, else 0.5 for each channel."""
+        if channels == 3:
+            return cls(**fields)
+        return cls(mean=(_MIDDLE,) * channels, std=(_MIDDLE,) * channels, **fields)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of what the network reads."""
+        return len(self.mean)
+
     def resized(self, size: int) -> ImagePreprocessing:
         """The same at another input size in pixels."""
         return replace(self, size=(size, size))
+
+    def with_channels(self, channels: int) -> ImagePreprocessing:
+        """The same for another number of channels.
+
+        Added ones have mean and std 0.5; a single one has the averages of those that there were.
+        """
+        more = (_MIDDLE,) * (channels - self.channels)
+        mean, std = (*self.mean, *more)[:channels], (*self.std, *more)[:channels]
+        if channels == 1:
+            mean, std = (sum(self.mean) / self.channels,), (sum(self.std) / self.channels,)
+        return replace(self, mean=mean, std=std)
 
     @property
     def fingerprint(self) -> str:
@@ -50,7 +85,8 @@ class ImagePreprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return {"modality": self.modality, **asdict(self)}
+        lists = {name: list(getattr(self, name)) for name in ("size", "mean", "std")}
+        return {"modality": self.modality, **asdict(self), **lists}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any], files: dict[str, bytes]) -> ImagePreprocessing:

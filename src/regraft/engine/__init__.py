@@ -5,6 +5,7 @@ from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.execute import check_plan, execute
 from regraft.engine.history import History
 from regraft.engine.open import open_workspace
+from regraft.engine.opened import Opened
 from regraft.engine.run import Run
 from regraft.engine.settings import Settings
 from regraft.engine.workspace import Workspace
@@ -12,6 +13,7 @@ from regraft.engine.workspace import Workspace
 __all__ = [
     "Checkpoints",
     "History",
+    "Opened",
     "Run",
     "Settings",
     "Workspace",

@@ -18,32 +18,40 @@ MODEL_FORMAT = 1
 
 
 def write_model(
-    folder: Path, model: Grafted, source: Source, tasks: dict[str, Task], *, whole: float | None = None
+    folder: Path,
+    model: Grafted,
+    network: Source,
+    tasks: dict[str, Task],
+    *,
+    weights: Source | None = None,
+    whole: float | None = None,
 ) -> None:
     """Write ``model.safetensors``, ``model.json`` and the tokenizer.
 
-    ``model.json`` comes last, so that a folder that has one has everything.
-
+    ``model.json`` comes last, so that a folder that has one has everything. ``network`` rebuilds the model
+    and says how its inputs are prepared; ``weights`` is what it grew on, where that is another source.
     """
-    weights = folder / "model.safetensors"
+    source = weights or network
+    file = folder / "model.safetensors"
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_path(weights) as part:
+    with atomic_path(file) as part:
         save_file(_untied(state), part)
-    tokenizer = getattr(source.preprocessing, "tokenizer", None)
+    tokenizer = getattr(network.preprocessing, "tokenizer", None)
     if tokenizer is not None:
         write_bytes(folder / "tokenizer" / "tokenizer.json", tokenizer)
     facts = {
         "format": MODEL_FORMAT,
         "source": source.name,
-        "builder": source.builder.to_json(),
-        "preprocessing": source.preprocessing.to_json(),
+        "network": network.name,
+        "builder": network.builder.to_json(),
+        "preprocessing": network.preprocessing.to_json(),
         "tasks": [task.spec.to_json() for task in tasks.values()],
         "whole": whole,
         "width": model.trunk.width,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "licence": source.weights.licence if source.weights else "",
-        "sha256": hash_file(weights),
-        "bytes": os.path.getsize(weights),
+        "sha256": hash_file(file),
+        "bytes": os.path.getsize(file),
     }
     write_json(folder / "model.json", facts)
 

@@ -46,7 +46,7 @@ class Price:
 def price(plan: Plan, target: Target, link: Link) -> Price:
     """Time the student's network on a few of the target's examples and count what the plan makes of it."""
     few = target.select(target.pool[:_PROBE])
-    prepared = prepare(few, link.source.preprocessing, max_unreadable=1.0)
+    prepared = prepare(few, link.graft.source.preprocessing, max_unreadable=1.0)
     model = link.load() if plan.models["student"].initialise == "linked" else link.fresh().load()
     batch = prepared.inputs.batch(np.arange(len(prepared.inputs.owners)))
     count = len(prepared.inputs)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib import metadata
@@ -12,6 +13,7 @@ from typing import Any
 
 from regraft.core.errors import BundleError
 from regraft.core.files import read_json, write_json
+from regraft.engine.opened import Opened
 from regraft.inference.predictor import Prediction, Predictor
 from regraft.plans import Plan, read_plan
 
@@ -31,14 +33,24 @@ class Run:
         What ``run.json`` says; change it with :meth:`note`.
     builder
         What rebuilds a network of the user's own, where the run has one.
+    opened
+        The sources of the plan's models, where this process opened them; never written.
     """
 
     folder: Path
     facts: dict[str, Any]
     builder: Any = None
+    opened: Mapping[str, Opened] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def begin(cls, folder: Path, facts: dict[str, Any], builder: Any = None) -> Run:
+    def begin(
+        cls,
+        folder: Path,
+        facts: dict[str, Any],
+        *,
+        builder: Any = None,
+        opened: Mapping[str, Opened] | None = None,
+    ) -> Run:
         """Start a run in an empty or new folder."""
         common = {
             "format": FORMAT,
@@ -49,7 +61,7 @@ class Run:
             "notes": [],
             "test_label_reads": 0,
         }
-        run = cls(folder, {**common, **facts}, builder)
+        run = cls(folder, {**common, **facts}, builder, opened or {})
         folder.mkdir(parents=True, exist_ok=True)
         run.note()
         return run

@@ -29,7 +29,7 @@ class TrainedArm:
         Usually one. Where there are several (rates for a network from scratch), the one that does best on
         the first draw's validation part is kept for the others; trying them is charged to the first.
     source
-        Whose network it is.
+        Whose weights carry over.
     prepared
         The target as that network reads it.
     output
@@ -38,6 +38,8 @@ class TrainedArm:
         Device, threads, backend.
     expected_seconds
         What a trial is thought to cost, or None.
+    network
+        Whose network it is, where that is not the source's own.
     """
 
     name: str
@@ -48,6 +50,7 @@ class TrainedArm:
     output: str
     settings: Settings
     expected_seconds: float | None = None
+    network: Source | None = None
     _warm: bool = field(default=False, init=False, repr=False)
 
     @property
@@ -90,7 +93,7 @@ class TrainedArm:
     def _open(self, plan: Plan, draw: Draw) -> Workspace:
         target = self.prepared.target
         tasks = fitted_tasks(target, draw)
-        blueprint = Blueprint(self.source, tuple(tasks.values()))
+        blueprint = Blueprint(self.network or self.source, tuple(tasks.values()))
         spec = plan.models["student"]
         link = find_link(self.source, blueprint, maps=spec.map, waivers=spec.waive, seed=draw.seed)
         seeded = plan.model_copy(update={"seed": draw.seed})

@@ -29,6 +29,11 @@ class ModelSpec(_Part):
     """Name of the source, as in ``packaged:efficientnet-lite0``."""
     options: Options = {}
     """What the source is opened with, as in ``size: 96``."""
+    network: str = ""
+    """Name of the source whose network the model has; empty for the source's own, ``user`` for one whose
+    builder is handed over."""
+    network_options: Options = {}
+    """What that network is opened with."""
     initialise: Literal["linked", "fresh"] = "linked"
     """Weights from the link, or every layer from scratch."""
     require: Fraction = 1.0

@@ -61,7 +61,7 @@ def _set(node: Any, path: list[str], value: Any) -> bool:
                 return True
             node = node[index]
         elif isinstance(node, dict):
-            open_ended = depth > 0 and path[depth - 1] == "options"
+            open_ended = depth > 0 and path[depth - 1].endswith("options")
             if part not in node and not open_ended:
                 return False
             if last:

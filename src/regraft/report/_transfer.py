@@ -62,6 +62,7 @@ def source_facts(folder: RunFolder) -> tuple[tuple[str, str], ...]:
     source = folder.run.get("source") or {}
     facts = [
         ("name", source.get("name")),
+        ("network", (folder.run.get("network") or {}).get("name")),
         ("reads", source.get("modality")),
         ("parameters", count(source["parameters"]) if is_number(source.get("parameters")) else None),
         ("licence", source.get("licence")),

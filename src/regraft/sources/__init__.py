@@ -5,11 +5,21 @@ from regraft.sources.checkpoint import Checkpoint, open_checkpoint, open_tensors
 from regraft.sources.defaults import default_source, small_like
 from regraft.sources.module import from_module
 from regraft.sources.native import example_batch, load_native
-from regraft.sources.registry import build_trunk, find, open_weights, read_weights
+from regraft.sources.own import USER, from_builder, is_own, own_network, own_options, reopen_own
+from regraft.sources.registry import (
+    build_trunk,
+    find,
+    find_network,
+    find_weights,
+    is_source_name,
+    read_weights,
+    takes_option,
+)
 from regraft.sources.source import BuilderSpec, NativeHead, Source, Weights
 from regraft.sources.trunk import Block, Trunk
 
 __all__ = [
+    "USER",
     "Block",
     "BuilderSpec",
     "Checkpoint",
@@ -23,11 +33,20 @@ __all__ = [
     "default_source",
     "example_batch",
     "find",
+    "find_network",
+    "find_weights",
+    "from_builder",
     "from_module",
+    "is_own",
+    "is_source_name",
     "load_native",
     "open_checkpoint",
     "open_tensors",
     "open_weights",
+    "own_network",
+    "own_options",
     "read_weights",
+    "reopen_own",
     "small_like",
+    "takes_option",
 ]

@@ -12,7 +12,7 @@ from regraft.core.errors import SourceError, UsageError
 from regraft.core.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from regraft.sources.checkpoint import describe, read_files, weight_files
 from regraft.sources.module import build_user, from_handed
-from regraft.sources.source import Source
+from regraft.sources.source import BuilderSpec, NativeHead, Source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,9 +41,7 @@ def find(
     head, classes
         The submodule that is the classifier, and its classes.
     """
-    path = Path(rest).expanduser()
-    if not path.is_file():
-        raise SourceError(f"there is no file {rest!r}")
+    path = _existing(rest)
     if builder is None:
         raise UsageError(
             f"file:{rest} holds tensors, not a network: say what builds it with builder='module:function' "
@@ -54,6 +52,33 @@ def find(
     source = from_handed(f"file:{rest}", builder, steps, weights, head=head, classes=classes)
     _check_names(source)
     return source
+
+
+def find_weights(
+    rest: str,
+    *,
+    preprocessing: Preprocessing | None = None,
+    size: int = 224,
+    tokenizer: str | Path | None = None,
+    head: str | None = None,
+    classes: Sequence[str] = (),
+    licence: str = "not stated",
+) -> Source:
+    """The tensors at this path for a network that is another's; options as for :func:`find`."""
+    return Source(
+        name=f"file:{rest}",
+        builder=BuilderSpec("user", {"head": head or "", "width": 0}),
+        weights=describe(weight_files(_existing(rest)), licence),
+        preprocessing=preprocessing or _steps(size, tokenizer),
+        heads=(NativeHead(f"{head}.weight", f"{head}.bias", tuple(classes)),) if head else (),
+    )
+
+
+def _existing(rest: str) -> Path:
+    path = Path(rest).expanduser()
+    if not path.is_file():
+        raise SourceError(f"there is no file {rest!r}")
+    return path
 
 
 def _steps(size: int, tokenizer: str | Path | None) -> Preprocessing:

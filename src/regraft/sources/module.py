@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ def from_module(
 ) -> Source:
     """A network in memory as a source.
 
-    ``module`` takes ``pixels`` ``(pieces, 3, height, width)`` for images, ``input_ids`` and
+    ``module`` takes ``pixels`` ``(pieces, channels, height, width)`` for images, ``input_ids`` and
     ``attention_mask`` ``(pieces, length)`` for text, and gives ``(pieces, width)``, or a map or tokens that
     are averaged. ``head`` is the name of the submodule that is its classifier: it is taken off. ``classes``
     are that classifier's. A module that is ``nn.Sequential`` can be cut between its children.
@@ -65,8 +65,7 @@ def from_handed(
         handed=handed,
     )
     trunk = (load_native(draft) or build_user(draft)).eval()
-    with torch.no_grad():
-        width = int(trunk(example_batch(draft, count=1)).shape[1])
+    width = _width(trunk, example_batch(draft, count=1), name)
     heads = _heads(draft, head, tuple(classes))
     return replace(
         draft,
@@ -75,6 +74,19 @@ def from_handed(
         heads=heads,
         parameters=sum(parameter.numel() for parameter in trunk.parameters()),
     )
+
+
+def _width(trunk: Trunk, batch: Batch, name: str) -> int:
+    """How many features the network gives, found by running it once."""
+    try:
+        with torch.no_grad():
+            return int(trunk(batch).shape[1])
+    except RuntimeError as error:
+        shapes = ", ".join(f"{key} {tuple(tensor.shape)}" for key, tensor in batch.items())
+        raise SourceError(
+            f"{name}: the network cannot run on what its preprocessing gives ({shapes}): {error}. "
+            "State the preprocessing that it was built for, or its size (size=, --size)"
+        ) from error
 
 
 def build_user(source: Source) -> Trunk:
@@ -130,10 +142,15 @@ def _make(source: Source) -> nn.Module:
         )
     if isinstance(handed, nn.Module):
         return _afresh(source.name, copy_module(handed))
-    function = import_builder(handed) if isinstance(handed, str) else handed
+    return make_network(handed, source.name)
+
+
+def make_network(builder: str | Callable[[], nn.Module], name: str) -> nn.Module:
+    """What a function of the user's own, or the one that ``module:function`` names, builds."""
+    function = import_builder(builder) if isinstance(builder, str) else builder
     module = function()
     if not isinstance(module, nn.Module):
-        raise UsageError(f"{source.name}: its builder gave a {type(module).__name__}, not an nn.Module")
+        raise UsageError(f"{name}: its builder gave a {type(module).__name__}, not an nn.Module")
     return module
 
 

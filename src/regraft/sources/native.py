@@ -44,7 +44,7 @@ def example_batch(source: Source, *, count: int = 2, seed: int = 0) -> Batch:
     generator = torch_generator(seed, "example batch")
     steps = source.preprocessing
     if isinstance(steps, ImagePreprocessing):
-        return {"pixels": torch.randn(count, 3, *steps.size, generator=generator)}
+        return {"pixels": torch.randn(count, steps.channels, *steps.size, generator=generator)}
     length = min(steps.max_length, 16)
     ids = torch.randint(_vocabulary(steps.tokenizer), (count, length), generator=generator)
     mask = torch.ones(count, length, dtype=torch.int64)

@@ -53,13 +53,53 @@ def find(name: str | Source, **options: Any) -> Source:
     """
     if isinstance(name, Source):
         return name
+    name, adapter, rest = _adapter(name)
+    _check_options(name, adapter.find, options)
+    return replace(complete(adapter.find(rest, **options)), options=_plain(options))
+
+
+def find_weights(name: str, **options: Any) -> Source:
+    """The source of this name for its tensors alone: a network of the user's own needs no ``builder``.
+
+    Without one that network cannot be built. Raises as :func:`find`.
+    """
+    whole, adapter, rest = _adapter(name)
+    if not takes_option(name, "builder") or options.get("builder") is not None:
+        return find(name, **options)
+    reader = getattr(adapter, "find_weights", adapter.find)
+    _check_options(whole, reader, options)
+    source: Source = replace(reader(rest, **options), options=_plain(options))
+    if source.builder.name != "user":
+        return complete(source)
+    return replace(source, parameters=sum(tensor.numel() for tensor in read_weights(source).values()))
+
+
+def find_network(name: str, **options: Any) -> Source:
+    """The source of this name for its network alone: no weights are fetched where its adapter allows that."""
+    if takes_option(name, "pretrained"):
+        options = {"pretrained": False, **options}
+    return find(name, **options)
+
+
+def takes_option(name: str, option: str) -> bool:
+    """Whether sources of this kind are opened with an option of this name."""
+    _, adapter, _ = _adapter(name)
+    return option in inspect.signature(adapter.find).parameters
+
+
+def is_source_name(name: str) -> bool:
+    """Whether a name is a source's, ``timm:resnet18`` or a path, rather than ``module:function``."""
+    prefix, colon, _ = name.partition(":")
+    return not colon or prefix in ADAPTERS or Path(name).exists()
+
+
+def _adapter(name: str) -> tuple[str, Any, str]:
+    """The name in full, the module that knows it and what stands behind its prefix."""
     prefix, colon, rest = name.partition(":")
     if not colon or prefix not in ADAPTERS:
         name = _guess(name)
         prefix, _, rest = name.partition(":")
-    adapter = _load(ADAPTERS[prefix])
-    _check_options(name, adapter.find, options)
-    return replace(complete(adapter.find(rest, **options)), options=_plain(options))
+    return name, _load(ADAPTERS[prefix]), rest
 
 
 def complete(source: Source) -> Source:

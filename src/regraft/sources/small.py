@@ -38,7 +38,8 @@ def _image(size: int, like: str | Source | None) -> Source:
     steps = _of(like).preprocessing if like is not None else ImagePreprocessing()
     if not isinstance(steps, ImagePreprocessing):
         raise UsageError(f"small:image cannot be like {_of(like).name if like else like}, which reads text")
-    builder = BuilderSpec("small-image", {"widths": list(_WIDTHS)})
+    channels = {} if steps.channels == 3 else {"channels": steps.channels}
+    builder = BuilderSpec("small-image", {"widths": list(_WIDTHS), **channels})
     return Source("small:image", builder, None, steps.resized(size))
 
 
@@ -60,15 +61,17 @@ def _of(like: str | Source) -> Source:
     return find_source(like)
 
 
-def build(*, widths: Sequence[int] = (), vocabulary: int = 0, width: int = 0, pad_id: int = 0) -> Trunk:
+def build(
+    *, widths: Sequence[int] = (), channels: int = 3, vocabulary: int = 0, width: int = 0, pad_id: int = 0
+) -> Trunk:
     """The image network where ``widths`` are given, else the text network."""
-    return build_image(widths) if widths else build_text(vocabulary, width, pad_id)
+    return build_image(widths, channels) if widths else build_text(vocabulary, width, pad_id)
 
 
-def build_image(widths: Sequence[int]) -> Trunk:
+def build_image(widths: Sequence[int], channels: int = 3) -> Trunk:
     """A stem and one residual stage for each width, each halving the size; then the mean over positions."""
     network = nn.Module()
-    network.stem = _unit(3, widths[0], stride=2)
+    network.stem = _unit(channels, widths[0], stride=2)
     before = [widths[0], *widths[:-1]]
     network.stages = nn.ModuleList(_Stage(a, b) for a, b in zip(before, widths, strict=True))
     stages = [Block(f"stages.{i}", partial(_stage, i), (f"stages.{i}",)) for i in range(len(widths))]

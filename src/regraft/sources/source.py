@@ -82,7 +82,7 @@ class Source:
     builder
         How the trunk (the network without its head) is built, without weights.
     weights
-        None for a network that was never pretrained (only the scratch arm uses those).
+        None for a network that was never pretrained: for the scratch arm, or as a target model's network.
     preprocessing
         What an example has to go through before the network reads it.
     outputs
@@ -124,10 +124,24 @@ class Source:
 
         return from_module(module, preprocessing, **options)
 
+    @classmethod
+    def from_builder(
+        cls, builder: Callable[[], nn.Module] | str, preprocessing: Preprocessing, **options: Any
+    ) -> Source:
+        """A network of your own without weights; see :func:`regraft.sources.from_builder`."""
+        from regraft.sources.own import from_builder
+
+        return from_builder(builder, preprocessing, **options)
+
     @property
     def modality(self) -> str:
         """What the network reads: ``image`` or ``text``."""
         return self.preprocessing.modality
+
+    def same_network(self, other: Source) -> bool:
+        """Whether both name one network with one preprocessing, whatever their weights."""
+        mine, theirs = ((one.name, one.builder, one.preprocessing) for one in (self, other))
+        return self is other or (mine == theirs and self.handed == other.handed)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ class LPFT(Strategy):
 
     A head that starts at random bends the trunk's features before it knows anything; one that starts solved
     leaves them alone. ``lpft`` trains the last 3 blocks that hold parameters, ``lpft:5`` the last 5,
-    ``lpft:all`` every block. What is in front of them is frozen and computed once.
+    ``lpft:all`` every block; blocks that nothing carries over to are trained with them. What is in front of
+    them all is frozen and computed once.
 
     Source: Kumar et al. (2022), "Fine-tuning can distort pretrained features and underperform
     out-of-distribution". Changed for small data: only the last blocks by default, rates that fall by 0.75 for
@@ -43,7 +44,10 @@ class LPFT(Strategy):
         count = LAST_BLOCKS if not self.argument else len(situation.blocks)
         if self.argument.isdigit():
             count = int(self.argument)
-        tuned = situation.blocks[-count:] if count else ()
+        last = situation.blocks[-count:] if count else ()
+        new = tuple(block for block in situation.fresh_blocks if count and block not in last)
+        tuned = (*new, *last)  # stem to head: what is not among the last stands in front of them
+        groups = (*((GroupSpec(match=new, rate=RATE),) if new else ()), *graded_groups(last, RATE))
         return Plan(
             strategy=self.name,
             seed=situation.seed,
@@ -58,7 +62,7 @@ class LPFT(Strategy):
                     trainable=(*tuned, "head"),
                     norm_statistics="frozen",
                     frozen_prefix=self._cut(situation, tuned),
-                    groups=(GroupSpec(match=("head",), rate=HEAD_RATE), *graded_groups(tuned, RATE)),
+                    groups=(GroupSpec(match=("head",), rate=HEAD_RATE), *groups),
                     optimiser=OptimiserSpec(name="adamw", clip=1.0),
                     stop=StopSpec(epochs=20, patience=5),
                 ),

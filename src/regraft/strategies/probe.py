@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from regraft.core.console import say
 from regraft.core.errors import PlanError
 from regraft.plans import Plan, SolveStage
 from regraft.strategies.strategy import Situation, Strategy, target_stream
@@ -32,6 +33,12 @@ class Probe(Strategy):
 
     def plan(self, situation: Situation) -> Plan:
         """One solve stage."""
+        if fresh := situation.fresh_blocks:
+            named = ", ".join(fresh[:4]) + (", .." if len(fresh) > 4 else "")
+            say(
+                f"Nothing carries over to {len(fresh)} of {len(situation.blocks)} blocks, in part or whole "
+                f"({named}), and a probe trains no block: lpft trains these."
+            )
         return Plan(
             strategy=self.name,
             seed=situation.seed,

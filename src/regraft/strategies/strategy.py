@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from typing import Any
 
 from regraft.core.errors import PlanError
 from regraft.linking import Link
 from regraft.plans import DrawSpec, ModelSpec, Plan, StreamSpec, TermSpec
+from regraft.sources import USER, is_own, own_options
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,34 @@ class Situation:
     seed: int
     draw: DrawSpec
 
+    @property
+    def fresh_blocks(self) -> tuple[str, ...]:
+        """Blocks that hold a parameter that receives nothing from the source, stem to head."""
+        fresh = {row.block for row in self.link.rows if row.kind == "parameter" and not row.carried}
+        return tuple(name for name in self.blocks if name in fresh)
+
     def student(self, *, fresh: bool = False) -> dict[str, ModelSpec]:
         """The one model of most plans: the linked one, or the same network with fresh weights."""
         spec = ModelSpec(
             source=self.link.source.name,
             options=self.link.source.options,
+            **_network(self.link),
             initialise="fresh" if fresh else "linked",
             require=0.0 if fresh else 1.0,
             map=self.link.maps,
             waive=self.link.waivers,
         )
         return {"student": spec}
+
+
+def _network(link: Link) -> dict[str, Any]:
+    """How a plan names the model's network, where it is not the source's own."""
+    network = link.graft.source
+    if network.same_network(link.source):
+        return {}
+    if is_own(network):
+        return {"network": USER, "network_options": own_options(network)}
+    return {"network": network.name, "network_options": network.options}
 
 
 class Strategy(abc.ABC):

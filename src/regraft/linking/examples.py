@@ -26,7 +26,7 @@ def example_call(module: nn.Module, given: Given | None, *, seed: int = 0) -> Ca
     generator = torch_generator(seed, "example call")
     for part in module.modules():
         if isinstance(part, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-            axes = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}[_kind(part)]
+            axes = part.weight.ndim - 2
             sides = _image_size(module) if axes == 2 else (64,) * axes
             return Call((torch.randn(2, part.in_channels, *sides, generator=generator),))
         if isinstance(part, nn.Embedding):
@@ -37,10 +37,6 @@ def example_call(module: nn.Module, given: Given | None, *, seed: int = 0) -> Ca
         f"no inputs can be guessed for {type(module).__name__}: hand some over with inputs=(tensor, ..) "
         "(--input 2x3x224x224)"
     )
-
-
-def _kind(part: nn.Module) -> type[nn.Module]:
-    return next(kind for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d) if isinstance(part, kind))
 
 
 def _image_size(module: nn.Module) -> tuple[int, int]:

@@ -13,10 +13,9 @@ from regraft.core.randomness import torch_randomness
 from regraft.linking.blueprint import TRUNK, Blueprint
 from regraft.linking.fixing import apply_fixes
 from regraft.linking.grafted import Grafted
-from regraft.linking.interim import Checkpoint, open_tensors
 from regraft.linking.row import Row
 from regraft.linking.whole import WholeBlueprint
-from regraft.sources import build_trunk
+from regraft.sources import Checkpoint, build_trunk, open_tensors
 from regraft.sources.skeleton import weightless
 
 if TYPE_CHECKING:

@@ -9,11 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from regraft.core.errors import LinkError
-from regraft.linking.interim import Checkpoint, open_checkpoint, open_tensors, open_weights
 from regraft.linking.names import match_names
 from regraft.linking.network import Call, Given, Network, Whole
 from regraft.linking.outline import block_of_name
-from regraft.sources import NativeHead, Source, Trunk, build_trunk, example_batch, load_native
+from regraft.sources import (
+    Checkpoint,
+    NativeHead,
+    Source,
+    Trunk,
+    build_trunk,
+    example_batch,
+    load_native,
+    open_checkpoint,
+    open_tensors,
+    open_weights,
+)
 from regraft.sources.skeleton import copy_module, weightless
 
 

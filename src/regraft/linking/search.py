@@ -9,13 +9,12 @@ from dataclasses import replace
 from regraft.core.errors import UsageError
 from regraft.linking.blueprint import HEADS, Blueprint, Slot
 from regraft.linking.heads import head_rows
-from regraft.linking.interim import Checkpoint
 from regraft.linking.link import Link
 from regraft.linking.names import Match, Rename, match_names
 from regraft.linking.origin import Origin
 from regraft.linking.row import Row, fresh_row
 from regraft.linking.whole import WholeBlueprint
-from regraft.sources import Source
+from regraft.sources import Checkpoint, Source
 
 
 def find_link(

@@ -56,6 +56,14 @@ def read_strided(
     return flat.as_strided(shape, strides).clone(memory_format=torch.contiguous_format)
 
 
+def swap(tensor: Tensor) -> Tensor:
+    """The tensor with the bytes of each number turned around, in place."""
+    width = tensor.dtype.itemsize // (2 if tensor.dtype.is_complex else 1)
+    numbers = tensor.reshape(-1).view(torch.uint8).reshape(-1, width)
+    numbers.copy_(numbers.flip(1))
+    return tensor
+
+
 def entry_at(path: Path, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> Entry:
     """The entry of a tensor whose bytes lie in a file from ``offset`` on."""
     return Entry(shape, dtype, partial(read_at, path, offset, shape, dtype))

@@ -19,7 +19,7 @@ from regraft.sources.checkpoint import archive
 from regraft.sources.checkpoint.archive import Member
 from regraft.sources.checkpoint.checkpoint import Entry
 from regraft.sources.checkpoint.limits import checked_shape, damage_named
-from regraft.sources.checkpoint.memory import buffer, fresh
+from regraft.sources.checkpoint.memory import buffer, fresh, swap
 
 DTYPES = {
     "b1": torch.bool,
@@ -135,7 +135,7 @@ def _read(path: Path, member: Member, array: _Array) -> Tensor:
     with damage_named(path, "a NumPy archive"):
         _fill(path, member, array.header, buffer(tensor))
     if array.swapped:
-        _swap(tensor)
+        swap(tensor)
     if array.fortran:
         tensor = tensor.permute(*range(len(shape))[::-1]).contiguous()
     return tensor
@@ -176,10 +176,3 @@ def _unpacked(path: Path, member: Member, chunk: int = _CHUNK) -> Iterator[bytes
                 packed = unpacker.unconsumed_tail
     if member.deflated:
         yield unpacker.flush()
-
-
-def _swap(tensor: Tensor) -> None:
-    """Turn the bytes of each number around, in place."""
-    width = tensor.dtype.itemsize // (2 if tensor.dtype.is_complex else 1)
-    numbers = tensor.reshape(-1).view(torch.uint8).reshape(-1, width)
-    numbers.copy_(numbers.flip(1))

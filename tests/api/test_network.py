@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
@@ -195,6 +196,26 @@ def test_a_network_takes_as_many_channels_as_its_first_convolution(checkpoint: P
     network = own_network(build_four_channels, find_weights(f"file:{checkpoint}"), size=24)
     assert network.preprocessing == rg.ImagePreprocessing(size=(24, 24)).with_channels(4)
     assert json.loads(json.dumps(network.preprocessing.to_json()))["mean"][3] == 0.5
+
+
+def test_a_network_of_four_channels_reads_alpha_all_the_way(photos: Path, tmp_path: Path) -> None:
+    for path in photos.glob("*/*.png"):
+        alpha = np.asarray(Image.open(path).convert("L"))
+        folder = tmp_path / "clear" / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.dstack([np.zeros((32, 32, 3), np.uint8), alpha])).save(folder / path.name)
+    steps = rg.ImagePreprocessing.for_channels(4, size=(24, 24))
+    torch.manual_seed(0)
+    source = rg.Source.from_module(build_four_channels(), steps)
+    run = rg.transfer(tmp_path / "clear", out=tmp_path / "run", source=source, settings=QUICK)
+    assert run.metrics["outputs"]["label"]["metrics"]["accuracy"]["value"] > 0.5, (
+        "only alpha tells classes apart"
+    )
+    evidence = rg.prove(run, seeds=3, budget=None, scratch="small")
+    assert evidence.arms[2].kind == "scratch"
+    loaded = rg.Predictor.load(run.folder, builder="tests.api.own_networks:build_four_channels")
+    items = sorted((tmp_path / "clear").glob("*/*.png"))[:3]
+    assert loaded.predict(items) == run.predict(items)
 
 
 def test_a_network_that_cannot_read_what_it_is_given_says_so() -> None:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from regraft.core.errors import UsageError
 from regraft.core.preprocessing import (
     ImagePreprocessing,
     Preprocessing,
@@ -42,3 +43,26 @@ def test_whatever_changes_the_input_changes_the_fingerprint() -> None:
     prints = {ImagePreprocessing().fingerprint, IMAGES.fingerprint, IMAGES.resized(32).fingerprint}
     assert len(prints) == 3
     assert TextPreprocessing(b"{}").fingerprint != TextPreprocessing(b"{ }").fingerprint
+
+
+def test_there_are_as_many_channels_as_mean_has_values() -> None:
+    assert ImagePreprocessing().channels == 3
+    assert ImagePreprocessing.for_channels(3) == ImagePreprocessing()
+    five = ImagePreprocessing.for_channels(5, size=(8, 8))
+    assert (five.channels, five.mean, five.std, five.size) == (5, (0.5,) * 5, (0.5,) * 5, (8, 8))
+    assert preprocessing_from_json(json.loads(json.dumps(five.to_json())), {}) == five
+
+
+def test_a_change_of_channels_keeps_what_is_known_of_the_others() -> None:
+    four, one = IMAGES.with_channels(4), IMAGES.with_channels(1)
+    assert four.mean == (0.5, 0.4, 0.3, 0.5)
+    assert four.std == (*IMAGES.std, 0.5)
+    assert one.mean == pytest.approx((0.4,))
+    assert IMAGES.with_channels(3) == IMAGES
+    assert len({IMAGES.fingerprint, four.fingerprint, one.fingerprint}) == 3
+
+
+@pytest.mark.parametrize("std", [(0.5,), (0.5, 0.5, 0.0), ()], ids=["fewer", "zero", "none"])
+def test_mean_and_std_have_to_fit_together(std: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="one of each for every channel, std above zero"):
+        ImagePreprocessing(std=std)

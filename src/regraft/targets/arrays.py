@@ -14,6 +14,7 @@ import pyarrow.parquet
 from regraft.core.errors import DataError, UsageError
 from regraft.targets.arrow_files import arrow_column, as_bytes
 from regraft.targets.assemble import Found, assemble
+from regraft.targets.channels import channels_last
 from regraft.targets.columns import ArrowColumn
 from regraft.targets.digests import Digests
 from regraft.targets.examples import ImageArrays, to_eight_bits
@@ -24,7 +25,6 @@ from regraft.targets.stores import Stored, store_texts
 from regraft.targets.target import Target, Tasks, Unreadable
 
 _GROUP = "regraft group"
-_CHANNELS = (1, 3, 4)
 
 
 def from_arrays(X: Any, y: Any, *, groups: Any, tasks: Tasks, drop_rare: bool) -> Target:
@@ -129,13 +129,11 @@ def _with_channels_last(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
         raise UsageError(
             f"images have to be numbers; got an array of {array.dtype} (texts go in a list of str)"
         )
-    if array.ndim == 3 or (array.ndim == 4 and array.shape[3] in _CHANNELS):
-        return array, []
-    if array.ndim == 4 and array.shape[1] in _CHANNELS:
-        return np.moveaxis(array, 1, 3), [f"Images {array.shape} are taken for (N, channels, height, width)."]
+    if array.ndim in (3, 4) and 0 not in array.shape[1:]:
+        return channels_last(array)
     raise UsageError(
-        f"images have the shape {array.shape}; give (N, height, width) or (N, height, width, channels) with "
-        "1, 3 or 4 channels. Rows of features that are no images are not a target yet; "
+        f"images have the shape {array.shape}; give (N, height, width) or (N, height, width, channels). "
+        "Rows of features that are no images are not a target yet; "
         "flat pictures go in as X.reshape(-1, height, width)"
     )
 

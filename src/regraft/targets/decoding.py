@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 DECODING_VERSION = 1  # part of the cache's key: raise it when the rules below change what comes out
 MAX_PIXELS = 100_000_000  # a larger picture is refused from its header, before it is decoded
+PICTURE_CHANNELS = (1, 3, 4)  # grey, RGB, RGB with alpha: what files have, and what is turned into each other
 _WHITE = (255, 255, 255, 255)
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -48,6 +49,7 @@ class Geometry:
     crop_fraction: float = 0.875
     interpolation: str = "bicubic"
     keep_aspect: bool = True
+    channels: int = 3
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -55,12 +57,33 @@ class Geometry:
 
 
 def read_pixels(data: str | bytes | np.ndarray, geometry: Geometry) -> np.ndarray:
-    """Pixels ``uint8 (H, W, 3)`` of an image file, its bytes or its pixels; raises :class:`BadImageError`."""
+    """Pixels ``uint8 (H, W, channels)`` of an image file, its bytes or its pixels.
+
+    Raises :class:`BadImageError`. Channels beside RGB, alpha too, are resized each for itself.
+    """
     # Damaged metadata and large sizes make PIL warn; both are judged here.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with open_image(data, geometry.size) as image:
-            return np.asarray(resize(to_rgb(image), geometry))
+        parts = [np.asarray(resize(part, geometry)) for part in _parts(data, geometry)]
+    return parts[0] if geometry.channels == 3 else np.dstack(parts)
+
+
+def _parts(data: str | bytes | np.ndarray, geometry: Geometry) -> list[Image.Image]:
+    """The image as RGB or grey pictures, which are its channels in order."""
+    wanted = geometry.channels
+    if isinstance(data, np.ndarray):
+        have = 1 if data.ndim == 2 else data.shape[2]
+        if have == wanted and have != 3:
+            planes = np.atleast_3d(data)
+            return [_from_array(planes[:, :, channel]) for channel in range(have)]
+        if not {have, wanted} <= set(PICTURE_CHANNELS):
+            raise BadImageError(f"the image has {have} channels and {wanted} are wanted")
+    elif wanted not in PICTURE_CHANNELS:
+        raise BadImageError(f"image files have 1, 3 or 4 channels and {wanted} are wanted: hand over arrays")
+    with open_image(data, geometry.size) as image:
+        if wanted == 4:
+            return list(_with_alpha(image))
+        return [to_rgb(image) if wanted == 3 else _to_grey(image)]
 
 
 def open_image(data: str | bytes | np.ndarray, wanted: tuple[int, int] | None = None) -> Image.Image:
@@ -131,6 +154,9 @@ def _what_it_is(data: str | bytes) -> str:
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:
+    """Pixels as a picture; of channels that are no picture the first three are shown, or the first alone."""
+    if pixels.ndim == 3 and pixels.shape[2] not in PICTURE_CHANNELS:
+        pixels = pixels[:, :, : 3 if pixels.shape[2] > 4 else 1]
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     if 0 in pixels.shape:
@@ -140,15 +166,12 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """RGB in 8 bits: EXIF orientation applied, transparency onto white, 16 bits scaled."""
-    try:
-        turned = ImageOps.exif_transpose(image)
-    except _EXIF_ERRORS:  # unreadable EXIF says nothing about the orientation; the picture itself is fine
-        turned = image
+    turned = _turned(image)
     if turned.mode == "RGB" and "transparency" not in turned.info:
         return turned
     if turned.mode in _SIXTEEN_BITS or turned.mode in ("I", "F"):
         return Image.fromarray(_eight_bits(np.asarray(turned), turned.mode)).convert("RGB")
-    if "transparency" in turned.info or turned.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+    if has_alpha(turned):
         return _onto_white(turned)
     try:
         return turned.convert("RGB")
@@ -156,10 +179,43 @@ def to_rgb(image: Image.Image) -> Image.Image:
         raise BadImageError(f"colours of the kind {turned.mode} cannot be turned into RGB") from error
 
 
-def _onto_white(image: Image.Image) -> Image.Image:
+def has_alpha(image: Image.Image) -> bool:
+    """Whether some of the picture may be transparent."""
+    return "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _EXIF_ERRORS:  # unreadable EXIF says nothing about the orientation; the picture itself is fine
+        return image
+
+
+def _to_grey(image: Image.Image) -> Image.Image:
+    """Grey in 8 bits, as of the picture in RGB."""
+    turned = _turned(image)
+    plain = turned.mode == "L" and not has_alpha(turned)
+    return turned if plain else to_rgb(turned).convert("L")
+
+
+def _with_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """RGB and alpha; a picture without alpha is opaque."""
+    turned = _turned(image)
+    if not has_alpha(turned):
+        rgb = to_rgb(turned)
+        return rgb, Image.new("L", rgb.size, 255)
+    *colours, alpha = _clear(turned).split()
+    return Image.merge("RGB", colours), alpha
+
+
+def _clear(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
-    clear = image.convert("RGBA")
+    return image.convert("RGBA")
+
+
+def _onto_white(image: Image.Image) -> Image.Image:
+    clear = _clear(image)
     return Image.alpha_composite(Image.new("RGBA", clear.size, _WHITE), clear).convert("RGB")
 
 

@@ -29,6 +29,7 @@ def geometry_of(preprocessing: ImagePreprocessing) -> Geometry:
         crop_fraction=preprocessing.crop_fraction,
         interpolation=preprocessing.interpolation,
         keep_aspect=preprocessing.keep_aspect,
+        channels=preprocessing.channels,
     )
 
 
@@ -39,7 +40,7 @@ def content_keys(hashes: Sequence[str], preprocessing_fingerprint: str) -> list[
 
 class ImageInputs:
     """Images as :class:`regraft.core.inputs.Inputs`: one piece each, batched as
-    ``{"pixels": Float[Tensor, "B 3 H W"]}``.
+    ``{"pixels": Float[Tensor, "B C H W"]}``.
     """
 
     def __init__(
@@ -66,26 +67,36 @@ class ImageInputs:
         import torch
 
         height, width = self.preprocessing.size
-        stacked = np.empty((len(pieces), height, width, 3), dtype=np.uint8)
+        stacked = np.empty((len(pieces), height, width, self.preprocessing.channels), dtype=np.uint8)
         for place, piece in enumerate(pieces):
             pixels = self.pixels[int(piece)]
             stacked[place] = pixels if view is None else random_view(pixels, view, self.keys[int(piece)])
         values = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float().div_(255)
-        mean = torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1)
-        std = torch.tensor(self.preprocessing.std).view(1, 3, 1, 1)
+        mean = torch.tensor(self.preprocessing.mean).view(1, -1, 1, 1)
+        std = torch.tensor(self.preprocessing.std).view(1, -1, 1, 1)
         return {"pixels": values.sub_(mean).div_(std)}
 
 
 def random_view(pixels: np.ndarray, view: View, key: str) -> np.ndarray:
     """A mirrored (every other time), slightly shifted and enlarged copy: a function of view and example."""
-    from PIL import Image
-
     generator = numpy_generator(view.seed, "view", view.step, key)
     mirrored, kept, right, down = generator.random(4)
     height, width = pixels.shape[:2]
     share = _SMALLEST_CROP + (1 - _SMALLEST_CROP) * kept
     left, top = right * (1 - share) * width, down * (1 - share) * height
     box = (left, top, left + share * width, top + share * height)
-    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, box=box)
-    seen = np.asarray(image)
+    seen = _enlarged(pixels, box)
     return seen[:, ::-1] if mirrored < 0.5 else seen
+
+
+def _enlarged(pixels: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    """The part of the picture in ``box`` at the size of the whole, each channel for itself."""
+    from PIL import Image
+
+    height, width, channels = pixels.shape
+    planes = [pixels] if channels == 3 else [np.ascontiguousarray(one) for one in np.moveaxis(pixels, 2, 0)]
+    enlarged = [
+        np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR, box=box))
+        for plane in planes
+    ]
+    return enlarged[0] if channels == 3 else np.dstack(enlarged)

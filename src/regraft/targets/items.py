@@ -18,11 +18,10 @@ import numpy as np
 from regraft.core.errors import DataError
 from regraft.core.inputs import Inputs
 from regraft.core.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
+from regraft.targets.decoding import PICTURE_CHANNELS
 from regraft.targets.digests import Digests
 from regraft.targets.examples import ImageData, to_eight_bits
 from regraft.targets.files import hash_files, is_litter, reason_of
-
-_CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ def read_items(
     ``whole`` is the value that stands for white in arrays, as in ``target.origin["whole"]``; None guesses it.
     """
     if isinstance(preprocessing, ImagePreprocessing):
-        return _read_images(list(_image_items(_as_list(items), column, whole)), preprocessing)
+        found = _image_items(_as_list(items), column, whole, preprocessing.channels)
+        return _read_images(list(found), preprocessing)
     return _read_texts(list(_text_items(_as_list(items), column)), preprocessing)
 
 
@@ -76,12 +76,14 @@ def _as_list(items: Any) -> Iterable[Any]:
     return items
 
 
-def _image_items(items: Iterable[Any], column: str | None, whole: float | None) -> Iterator[_Item]:
+def _image_items(
+    items: Iterable[Any], column: str | None, whole: float | None, channels: int
+) -> Iterator[_Item]:
     for item in items:
         if isinstance(item, str | Path):
             yield from _images_at(os.fspath(item), column)
         elif isinstance(item, np.ndarray):
-            yield from _images_in_array(item, whole)
+            yield from _images_in_array(item, whole, channels)
         elif isinstance(item, bytes):
             yield _Item("image", item)
         elif hasattr(item, "columns"):
@@ -120,12 +122,16 @@ def _is_table(place: str) -> bool:
     return os.path.isfile(place) and place.lower().endswith(TABLE_SUFFIXES)
 
 
-def _images_in_array(array: np.ndarray, whole: float | None) -> Iterator[_Item]:
+def _images_in_array(array: np.ndarray, whole: float | None, channels: int) -> Iterator[_Item]:
     """One image, or a batch of them: ``(N, H, W)`` unless the last side is a number of channels."""
     from regraft.targets.arrays import image_whole
+    from regraft.targets.channels import channels_last
 
-    single = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS)
-    batch = array[None] if single else array
+    if array.ndim not in (2, 3, 4):
+        yield _Item("array", None, f"an array of the shape {array.shape} is no image and no images")
+        return
+    single = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (channels, *PICTURE_CHANNELS))
+    batch, _ = channels_last(array[None] if single else array)
     try:
         scale = 255.0 / (whole or image_whole(batch)[0]) if batch.dtype != np.uint8 else 1.0
     except DataError as error:

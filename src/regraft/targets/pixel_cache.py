@@ -3,7 +3,7 @@
 A folder for each geometry holds *shards*. A shard is written by one process and then only read:
 
 - ``index.sha256``: the content hash of each slot, 32 bytes each;
-- ``pixels.u8``: the pixels, ``(slots, H, W, 3)``, mapped;
+- ``pixels.u8``: the pixels, ``(slots, H, W, channels)``, mapped;
 - ``done.u8``: 1 where the slot's pixels are whole. Anything else is not read, so a process that was killed
   leaves what it finished, and nothing else.
 """
@@ -93,7 +93,7 @@ class PixelCache:
             yield rows[slot].tobytes(), (folder, int(slot))
 
     def _shape(self, count: int) -> tuple[int, int, int, int]:
-        return (count, *self.geometry.size, 3)
+        return (count, *self.geometry.size, self.geometry.channels)
 
     def _fill(
         self, digests: np.ndarray, indices: list[int], data: Any, workers: int | None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from regraft.core.task_spec import TaskSpec
+from regraft.targets.channels import channels_of
 from regraft.targets.decoding import Geometry, read_pixels
 from regraft.targets.examples import ImageArrays
 from regraft.targets.target import Target
@@ -51,14 +52,16 @@ def plain_baseline(target: Target) -> PlainBaseline:
 def _pixels(target: Target) -> tuple[np.ndarray, str]:
     """Pixels ``float32 (N, D)`` of small copies in 0..1, grey where every image is, and what they are."""
     side = _sides(target)
-    geometry = Geometry(size=side, interpolation="bilinear", keep_aspect=False)
-    small = np.empty((len(target), *side, 3), dtype=np.uint8)
+    channels = channels_of(target.examples) or 3
+    geometry = Geometry(size=side, interpolation="bilinear", keep_aspect=False, channels=channels)
+    small = np.empty((len(target), *side, channels), dtype=np.uint8)
     for index in range(len(target)):
         small[index] = read_pixels(target.examples.raw(index), geometry)
-    grey = bool((small[..., 0] == small[..., 1]).all() and (small[..., 1] == small[..., 2]).all())
+    grey = bool((small == small[..., :1]).all())
     kept = small[..., :1] if grey else small
     flat = kept.reshape(len(target), -1).astype(np.float32) / 255
-    return flat, f"{side[1]}x{side[0]} {'grey' if grey else 'colour'}"
+    what = "grey" if grey else "colour" if channels == 3 else f"{channels}-channel"
+    return flat, f"{side[1]}x{side[0]} {what}"
 
 
 def _sides(target: Target) -> tuple[int, int]:

@@ -49,23 +49,29 @@ def prepare(
 
 
 def check_reads(preprocessing: Preprocessing, target: Target) -> None:
-    """Raise ``UsageError`` where source and target are of different modalities."""
+    """Raise ``UsageError`` where source and target are of other modalities, or images of other channels."""
     if preprocessing.modality != target.modality:
         raise UsageError(
             f"the source reads {preprocessing.modality}s and the target holds {target.modality}s; choose a "
             f"source for {target.modality}s with 'regraft sources --modality {target.modality}'"
         )
+    if isinstance(preprocessing, ImagePreprocessing):
+        from regraft.targets.channels import check_channels
+
+        check_channels(target.examples, preprocessing)
 
 
 def _prepare_images(
     target: Target, preprocessing: ImagePreprocessing, max_unreadable: float, workers: int | None
 ) -> Prepared:
+    from regraft.targets.channels import opaque_notes
     from regraft.targets.image_inputs import ImageInputs, geometry_of
     from regraft.targets.pixel_cache import PixelCache
 
     cache = PixelCache(cache_folder() / "images", geometry_of(preprocessing))
     reasons = cache.decode(target.examples.hashes.array, RawData(target.examples), workers=workers)
     readable = _without(target, reasons, max_unreadable)
+    readable = readable.noted(opaque_notes(readable.examples, preprocessing))
     names, hashes = readable.examples.names, readable.examples.hashes
     return Prepared(readable, ImageInputs(names, hashes, cache.find(hashes.array), preprocessing))
 

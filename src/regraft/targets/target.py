@@ -155,6 +155,10 @@ class Target:
         smaller = replace(self.select(keep), unreadable=self.unreadable + named)
         return drop_rare_classes(smaller)
 
+    def noted(self, sentences: Sequence[str]) -> Target:
+        """The target with sentences added to its notes."""
+        return replace(self, found=(*self.found, *sentences)) if sentences else self
+
     def select(self, indices: np.ndarray) -> Target:
         """Only the examples at these ascending indices; each keeps its part."""
         return replace(
@@ -226,7 +230,9 @@ class Target:
     def from_arrays(
         cls, X: Any, y: Any, *, groups: Any = None, tasks: Tasks = None, drop_rare: bool = False
     ) -> Target:
-        """Images ``(N, H, W[, C])`` or a list of texts; labels as an array or a dict of arrays."""
+        """Images ``(N, H, W[, C])`` of any number of channels, or a list of texts; labels as an array or a
+        dict of arrays.
+        """
         from regraft.targets.arrays import from_arrays
 
         return from_arrays(X, y, groups=groups, tasks=tasks, drop_rare=drop_rare)

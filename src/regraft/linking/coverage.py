@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from regraft.linking.row import Row
+
+if TYPE_CHECKING:
+    from regraft.linking.link import Link
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,23 @@ class Coverage:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class SourceMass:
+    """How many numbers the source holds in floating-point tensors, and how many of them nothing receives."""
+
+    parameters: int
+    unused: int
+
+    @property
+    def share(self) -> float:
+        """The share that nothing receives, between 0 and 1; 0 for a source that holds nothing."""
+        return self.unused / self.parameters if self.parameters else 0.0
+
+    def to_json(self) -> dict[str, float]:
+        """As plain JSON."""
+        return {**asdict(self), "share": self.share}
+
+
 def measure(rows: Iterable[Row]) -> Coverage:
     """The coverage of these rows."""
     shared = [row for row in rows if row.role == "shared"]
@@ -44,6 +66,17 @@ def measure(rows: Iterable[Row]) -> Coverage:
         ),
         depth=_share([1 for _ in blocks - broken], len(blocks)),
     )
+
+
+def measure_source(link: Link) -> SourceMass:
+    """The unused mass of a link's source: its tensors are looked up for their sizes, not read."""
+    weights, unused = link.origin.weights(), set(link.unused)
+    sizes = {
+        name: math.prod(weights.shape(name))
+        for name in weights.names()
+        if weights.dtype(name).is_floating_point
+    }
+    return SourceMass(sum(sizes.values()), sum(size for name, size in sizes.items() if name in unused))
 
 
 def _share(parts: Sequence[int], whole: int) -> float:

@@ -159,9 +159,10 @@ class Link:
         return self.blueprint.fixes
 
     def table(self, *, width: int = 80) -> str:
-        """The rows as text, equal ones folded (``blocks.{0..15}``)."""
-        lines = format_rows(self.rows, width=width)
-        return "\n".join([*lines, "", *self._sums()])
+        """The rows as text, equal ones folded (``blocks.{0..15}``), what is unused, and the sums."""
+        from regraft.linking.summary import summarise
+
+        return summarise(self, width=width)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -196,19 +197,6 @@ class Link:
             required=data.get("required", 0.95),
             notes=tuple(data.get("notes", ())),
         )
-
-    def _sums(self) -> list[str]:
-        cover = self.coverage
-        counts = {
-            action: sum(row.action == action for row in self.rows)
-            for action in ("copied", "adapted", "fresh")
-        }
-        said = ", ".join(f"{count} {action}" for action, count in counts.items())
-        return [
-            f"{said}; {len(self.unused)} source tensors unused",
-            f"of what is shared, {cover.tensors:.1%} of tensors, {cover.parameters:.1%} of parameters",
-            f"and {cover.depth:.1%} of blocks carry over",
-        ]
 
     def _complaint(self, rows: Sequence[Row], demand: str) -> str:
         listed = "\n".join(_say_row(row) for row in rows)

@@ -62,8 +62,9 @@ class Blueprint:
         """Every tensor that the model stores, in the order of its state dict."""
         return list_slots(self.skeleton(), self.tasks)
 
-    def network(self, model: Grafted) -> Network:
+    def network(self, model: nn.Module) -> Network:
         """A built model's trunk as one side of a link; its heads are new and compute nothing yet."""
+        assert isinstance(model, Grafted)
         trunk = model.trunk
         whole = Whole(trunk).eval()
         names = {name: name for name in whole.state_dict()}

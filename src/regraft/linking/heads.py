@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from regraft.core.task_spec import TaskSpec
-from regraft.linking.blueprint import Slot
+from regraft.linking.blueprint import Blueprint, Slot
 from regraft.linking.grafted import head_key
+from regraft.linking.origin import Origin
 from regraft.linking.recipe import Recipe
 from regraft.linking.row import Row, fresh_row
+from regraft.linking.whole import WholeBlueprint
 from regraft.sources import NativeHead
 
 Shape = tuple[int, ...]
@@ -111,3 +113,52 @@ def count_shared(wanted: Sequence[str], offered: Sequence[str]) -> int:
 
 def _plain(name: str) -> str:
     return name.strip().casefold()
+
+
+def whole_head_rows(
+    origin: Origin,
+    blueprint: Blueprint | WholeBlueprint,
+    slots: Sequence[Slot],
+    shapes: Mapping[str, Shape],
+    rows: Mapping[str, Row],
+) -> dict[str, Row]:
+    """The last layer of a module: rows by class name where both sides name their classes, else fresh.
+
+    Equal numbers of rows are taken over only while neither side says that their classes differ.
+    """
+    if not isinstance(blueprint, WholeBlueprint) or not origin.heads:
+        return {}
+    head = origin.heads[0]
+    own = [
+        slot for slot in slots if slot.name in _last_layer(slots, blueprint.classes, shapes.get(head.weight))
+    ]
+    if not own or (blueprint.classes and blueprint.classes == head.classes):
+        return {}
+    if blueprint.classes and head.classes:
+        return {slot.name: _whole_row(slot, head, blueprint.classes, shapes) for slot in own}
+    unequal = [slot for slot in own if shapes.get(head.weight, ())[:1] != slot.shape[:1]]
+    return {
+        slot.name: fresh_row(slot, "new head: other classes", role="specific")
+        for slot in unequal
+        if slot.name not in rows or not rows[slot.name].carried
+    }
+
+
+def _last_layer(slots: Sequence[Slot], classes: Sequence[str], shape: Shape | None) -> set[str]:
+    """Names of the last layer's tensors: the last matrix of the head's width, and its bias."""
+    if shape is None:
+        return set()
+    fitting = [slot for slot in slots if len(slot.shape) == len(shape) and slot.shape[1:] == shape[1:]]
+    fitting = [slot for slot in fitting if not classes or slot.shape[0] == len(classes)]
+    if not fitting or fitting[-1] not in slots[-4:]:
+        return set()
+    stem = fitting[-1].name.removesuffix("weight")
+    return {fitting[-1].name, stem + "bias"}
+
+
+def _whole_row(slot: Slot, head: NativeHead, classes: Sequence[str], shapes: Mapping[str, Shape]) -> Row:
+    key = head.weight if len(slot.shape) > 1 else head.bias
+    picks = pick_rows(classes, head.classes)
+    if key not in shapes or max(picks) < 0 or shapes[key][0] != len(head.classes):
+        return fresh_row(slot, "no class name in common", role="specific")
+    return _carried(slot, key, picks, shapes[key])

@@ -66,15 +66,16 @@ def restore(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> Grafted:
 def _start(link: Link) -> nn.Module:
     blueprint = link.blueprint
     if isinstance(blueprint, WholeBlueprint):
-        whole = all(row.carried for row in link.rows)
-        return blueprint.skeleton() if whole else blueprint.build()
+        model = blueprint.skeleton() if all(row.carried for row in link.rows) else blueprint.build()
+        # Some networks compute a buffer from a parameter, and have none where parameters have no memory.
+        return blueprint.build() if any(buffer.is_meta for buffer in model.buffers()) else model
     if any(row.target.startswith(TRUNK) and not row.carried for row in link.rows):
         return blueprint.build()
     with weightless():
         trunk = build_trunk(blueprint.source)
-    model = Grafted(trunk, {task.spec.name: task.head(trunk.width) for task in blueprint.tasks})
-    apply_fixes(model, blueprint.fixes)
-    return model
+    grafted = Grafted(trunk, {task.spec.name: task.head(trunk.width) for task in blueprint.tasks})
+    apply_fixes(grafted, blueprint.fixes)
+    return grafted
 
 
 def _check(link: Link, carried: list[Row], places: Mapping[str, Tensor], weights: Checkpoint) -> None:

@@ -1,18 +1,25 @@
-"""Finding the link: one row for every tensor of the target model."""
+"""Finding the link: one row for every tensor of the target model, best evidence first."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from regraft.core.errors import UsageError
+from regraft.linking.assign import Pair, assign
 from regraft.linking.blueprint import HEADS, Blueprint, Slot
-from regraft.linking.heads import head_rows
+from regraft.linking.graph import trace
+from regraft.linking.heads import head_rows, whole_head_rows
+from regraft.linking.joining import join_alike
 from regraft.linking.link import Link
 from regraft.linking.names import Match, Rename, match_names
 from regraft.linking.origin import Origin
+from regraft.linking.recipes import Made, recipes_of
 from regraft.linking.row import Row, fresh_row
+from regraft.linking.tokens import match_tokens
+from regraft.linking.unit import Shape, Unit
+from regraft.linking.units import named_units, stored_order, traced_units
 from regraft.linking.whole import WholeBlueprint
 from regraft.sources import Checkpoint, Source
 
@@ -27,6 +34,10 @@ def find_link(
 ) -> Link:
     r"""What carries over from ``source`` to the model that ``blueprint`` describes.
 
+    1. What the user maps. 2. Names: equal, or equal but for a prefix or a suffix. 3. Where these leave
+    anything open: units of both networks, read off their exported graphs where these are at hand and off
+    names elsewhere, assigned to each other all at once.
+
     Parameters
     ----------
     maps
@@ -39,11 +50,10 @@ def find_link(
     """
     origin = source if isinstance(source, Origin) else Origin(source.name, source)
     weights = origin.weights()
-    slots = blueprint.slots()
-    renames = [parse_map(text) for text in maps]
-    rows, used = _find_rows(origin, slots, weights, renames)
+    case = _Case(origin, blueprint, weights, blueprint.slots())
+    rows = _find_rows(case, [parse_map(text) for text in maps])
+    used = {name for row in rows for name in row.sources}
     unused = tuple(name for name in weights.names() if name not in used)
-    trained = bool(weights.names())
     link = Link(
         origin,
         blueprint,
@@ -51,7 +61,7 @@ def find_link(
         unused,
         seed=seed,
         maps=tuple(maps),
-        required=0.95 if trained else 0.0,
+        required=0.95 if weights.names() else 0.0,
         notes=weights.notes,
     )
     for pattern in waivers:
@@ -71,38 +81,142 @@ def parse_map(text: str) -> Rename:
     return Rename(pattern.strip(), to.strip())
 
 
-def _find_rows(
-    origin: Origin, slots: Sequence[Slot], weights: Checkpoint, renames: Sequence[Rename]
-) -> tuple[tuple[Row, ...], set[str]]:
-    trunk = [slot for slot in slots if not slot.name.startswith(HEADS)]
-    heads = [slot for slot in slots if slot.name.startswith(HEADS)]
-    shapes = {name: weights.shape(name) for name in weights.names()}
-    native = {key for head in origin.heads for key in head.keys}
-    offered = {name: shape for name, shape in shapes.items() if name not in native}
-    found = match_names({slot.local: slot.shape for slot in trunk if not slot.tied_to}, offered, renames)
-    rows = {slot.name: _trunk_row(slot, found.get(slot.local), weights) for slot in trunk if not slot.tied_to}
-    rows.update({row.target: row for row in head_rows(origin.heads, heads, shapes)})
-    rows.update({slot.name: _tied_row(slot, rows[slot.tied_to]) for slot in slots if slot.tied_to})
-    used = {name for row in rows.values() for name in row.sources}
-    return tuple(rows[slot.name] for slot in slots), used
+class _Case:
+    """The two sides of a link while it is being found."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        blueprint: Blueprint | WholeBlueprint,
+        weights: Checkpoint,
+        slots: Sequence[Slot],
+    ):
+        self.origin = origin
+        self.blueprint = blueprint
+        self.weights = weights
+        self.slots = slots
+        self.whole = isinstance(blueprint, WholeBlueprint)
+        self.shapes: dict[str, Shape] = {name: weights.shape(name) for name in weights.names()}
+        native = set() if self.whole else {key for head in origin.heads for key in head.keys}
+        self.offered = {name: shape for name, shape in self.shapes.items() if name not in native}
+        self.shared = [slot for slot in slots if not slot.name.startswith(HEADS) and not slot.tied_to]
+        self.heads = [slot for slot in slots if slot.name.startswith(HEADS)]
+
+    def source_units(self) -> tuple[list[Unit], str]:
+        """The source's units, and how its layers are stored."""
+        network = self.origin.skeleton(head=self.whole)
+        graph = trace(network) if network is not None else None
+        if network is None or graph is None:
+            ordered = {name: self.offered[name] for name in stored_order(list(self.offered))}
+            return named_units(ordered), self.weights.layout
+        return traced_units(graph, network, self.offered), "torch"
+
+    def target_units(self) -> list[Unit]:
+        """The target's units."""
+        network = self.blueprint.network(self.blueprint.skeleton())
+        shapes = {slot.name: slot.shape for slot in self.shared}
+        graph = trace(network)
+        return named_units(shapes) if graph is None else traced_units(graph, network, shapes)
 
 
-def _trunk_row(slot: Slot, match: Match | None, weights: Checkpoint) -> Row:
-    if match is None:
-        return fresh_row(slot, "no source tensor has this name", role="shared")
-    shape = weights.shape(match.source)
-    if shape != slot.shape:
-        rule = f"{match.rule}, but the shapes differ"
-        return fresh_row(slot, rule, role="shared", source=match.source, source_shape=shape)
-    dtype = str(weights.dtype(match.source)).removeprefix("torch.")
-    cast = dtype != slot.dtype
+def _find_rows(case: _Case, renames: Sequence[Rename]) -> tuple[Row, ...]:
+    found = match_names({slot.local: slot.shape for slot in case.shared}, case.offered, renames)
+    rows = {
+        slot.name: _named_row(slot, found[slot.local], case.weights)
+        for slot in case.shared
+        if slot.local in found and case.offered[found[slot.local].source] == slot.shape
+    }
+    open_slots = [slot for slot in case.shared if slot.name not in rows]
+    if case.offered and any(not _computed(slot) for slot in open_slots):
+        mapped = {name: row for name, row in rows.items() if row.rule.startswith("map ")}
+        rows = mapped | _assigned_rows(case, rows, mapped)
+    rows.update(match_tokens(case.origin, case.blueprint, case.shared, case.shapes, rows))
+    rows.update(whole_head_rows(case.origin, case.blueprint, case.shared, case.shapes, rows))
+    for slot in case.shared:
+        if slot.name not in rows:
+            rows[slot.name] = _open_row(slot, found.get(slot.local), case)
+    rows.update({row.target: row for row in head_rows(case.origin.heads, case.heads, case.shapes)})
+    rows.update({slot.name: _tied_row(slot, rows[slot.tied_to]) for slot in case.slots if slot.tied_to})
+    return tuple(rows[slot.name] for slot in case.slots)
+
+
+def _assigned_rows(case: _Case, named: Mapping[str, Row], mapped: Mapping[str, Row]) -> dict[str, Row]:
+    """Rows by assignment of units; names that are equal speak for a pair and do not decide alone."""
+    taken = {name for row in mapped.values() for name in row.sources}
+    sources, layout = case.source_units()
+    sources = [unit for unit in sources if unit.tensors and not set(unit.tensors.values()) & taken]
+    targets = [unit for unit in case.target_units() if unit.tensors]
+    targets = [unit for unit in targets if not set(unit.tensors.values()) & set(mapped)]
+    targets, sources = join_alike(_renumbered(targets), _renumbered(sources))
+    agreed = {name: row.source for name, row in named.items() if row.source is not None}
+    slots = {slot.name: slot for slot in case.shared}
+    rows: dict[str, Row] = {}
+    for pair in assign(targets, sources, layout=layout, agreed=agreed):
+        for made in recipes_of(pair):
+            rows[made.target] = _assigned_row(slots[made.target], made, pair, case.weights, agreed)
+    return rows
+
+
+def _renumbered(units: Sequence[Unit]) -> list[Unit]:
+    numbers = {unit.place: number for number, unit in enumerate(units)}
+    return [
+        replace(
+            unit,
+            place=number,
+            before=tuple(numbers[place] for place in unit.before if place in numbers),
+            after=tuple(numbers[place] for place in unit.after if place in numbers),
+        )
+        for number, unit in enumerate(units)
+    ]
+
+
+def _assigned_row(slot: Slot, made: Made, pair: Pair, weights: Checkpoint, agreed: Mapping[str, str]) -> Row:
+    first = made.recipe.sources[0] if made.recipe.sources else None
+    rule = pair.rule
+    if first is not None and agreed.get(slot.name) == first and pair.rule != "equal names":
+        rule = f"names, {pair.rule}" if "names" not in pair.rule else pair.rule
+    cast = _cast(slot, first, weights)
+    words = [words for words in (made.recipe.sentence, cast, made.assumed) if words]
+    return Row(
+        target=slot.name,
+        source=first,
+        rule=rule,
+        transform=", ".join(words),
+        target_shape=slot.shape,
+        source_shape=weights.shape(first) if first is not None else None,
+        action="adapted" if words else "copied",
+        role="shared",
+        confidence=round(pair.confidence * (0.8 if made.assumed else 1.0), 3),
+        alternatives=_others(pair, slot),
+        block=slot.block,
+        kind=slot.kind,
+        recipe=made.recipe if made.recipe.steps or len(made.recipe.sources) != 1 else None,
+    )
+
+
+def _others(pair: Pair, slot: Slot) -> tuple[str, ...]:
+    """Source tensors of the units that fit as well, by the role that the slot has in its own."""
+    role = next((role for role, name in pair.target.tensors.items() if name == slot.name), "")
+    other = pair.fits[role][0] if role in pair.fits else role
+    return tuple(unit.tensors[other] for unit in pair.alternatives if other in unit.tensors)
+
+
+def _cast(slot: Slot, source: str | None, weights: Checkpoint) -> str:
+    if source is None:
+        return ""
+    dtype = str(weights.dtype(source)).removeprefix("torch.")
+    return f"{dtype} -> {slot.dtype}" if dtype != slot.dtype else ""
+
+
+def _named_row(slot: Slot, match: Match, weights: Checkpoint) -> Row:
+    cast = _cast(slot, match.source, weights)
     return Row(
         target=slot.name,
         source=match.source,
         rule=match.rule,
-        transform=f"{dtype} -> {slot.dtype}" if cast else "",
+        transform=cast,
         target_shape=slot.shape,
-        source_shape=shape,
+        source_shape=weights.shape(match.source),
         action="adapted" if cast else "copied",
         role="shared",
         confidence=match.confidence,
@@ -110,6 +224,27 @@ def _trunk_row(slot: Slot, match: Match | None, weights: Checkpoint) -> Row:
         block=slot.block,
         kind=slot.kind,
     )
+
+
+def _computed(slot: Slot) -> bool:
+    """Whether the network makes the tensor itself: a buffer of whole numbers, as of positions or counts."""
+    return slot.kind == "buffer" and not slot.dtype.startswith(("float", "bfloat", "complex"))
+
+
+def _open_row(slot: Slot, match: Match | None, case: _Case) -> Row:
+    """Why nothing reaches a slot."""
+    if match is not None and case.offered[match.source] != slot.shape:
+        shape = case.offered[match.source]
+        rule = f"{match.rule}, but the shapes differ"
+        return fresh_row(slot, rule, role="shared", source=match.source, source_shape=shape)
+    if _computed(slot) and case.offered:
+        return fresh_row(slot, "the network computes it", role="specific")
+    if not case.offered:
+        return fresh_row(slot, "the source has no weights", role="shared")
+    alike = sum(shape == slot.shape for shape in case.offered.values())
+    if alike:
+        return fresh_row(slot, f"none of {alike} source tensors of this shape is it", role="shared")
+    return fresh_row(slot, "no source tensor has this name or shape", role="shared")
 
 
 def _tied_row(slot: Slot, first: Row) -> Row:

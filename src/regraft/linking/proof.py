@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from regraft.core.inputs import Batch
-from regraft.sources import Trunk, example_batch, load_native
+from regraft.linking.compare import relative_difference
+from regraft.linking.network import Given, Whole
+from regraft.linking.prepared import compare_preprocessing
 
 if TYPE_CHECKING:
+    from regraft.linking.bench import Bench
     from regraft.linking.link import Link
+    from regraft.sources import Trunk
+
+__all__ = ["Proof", "prove", "relative_difference"]
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,31 @@ class Proof:
     Attributes
     ----------
     proven
-        Whether the pooled features agree within ``tolerance``.
+        Whether both were run on the same inputs and agree within ``tolerance`` on all of them.
     max_relative_difference
-        The largest difference of a pooled feature, over the largest native feature.
+        The largest difference of a compared value, over the largest value of the source; infinite where
+        nothing could be compared.
     first_difference
-        The first block whose output departs; None where none does.
+        The target's first block whose output departs; None where none does.
     causes
-        Likely causes; empty where none was looked for.
+        Likely causes, found by trying; empty where both agree.
     differences
-        The relative difference after each block, in order; only ``pooled`` where the chains are not the same.
+        The relative difference after each block, or of each module that has a counterpart, in the target's
+        order; the last one is that of the compared values.
+    compared
+        What was compared: ``features``, ``outputs``, or what enters a new head.
+    first_module
+        The module in that block where they part; empty where that is not known.
+    unseen
+        Carried tensors that could not have changed what was compared: nothing is shown of them.
+    reason
+        Why nothing is proven although no difference shows, or why nothing could be compared.
+    notes
+        What else a reader has to know: positions left out, tables of which few rows were read.
+    preprocessing
+        Steps of preprocessing that differ between source and target.
+    statistics
+        What a look at the tensors alone showed, where there is no network to compare with.
     """
 
     proven: bool
@@ -41,44 +62,131 @@ class Proof:
     causes: tuple[str, ...] = ()
     differences: tuple[tuple[str, float], ...] = ()
     tolerance: float = 1e-5
+    compared: str = "features"
+    first_module: str = ""
+    unseen: tuple[str, ...] = ()
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    preprocessing: tuple[str, ...] = ()
+    statistics: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
         """The outcome in words."""
+        return "; ".join([self._verdict(), *self._reservations()])
+
+    def _verdict(self) -> str:
         largest = f"max relative difference {self.max_relative_difference:.1e}"
+        if self.proven and self.compared.startswith("what enters"):
+            head = self.compared.removeprefix("what enters ")
+            return f"proven up to {head}: both networks give the same there ({largest})"
         if self.proven:
-            return f"proven: both networks give the same features ({largest})"
+            return f"proven: both networks give the same {self.compared} ({largest})"
+        if self.reason:
+            return f"not proven: {self.reason}"
         where = f", first after {self.first_difference}" if self.first_difference else ""
-        return f"not proven: the features differ{where} ({largest})"
+        return f"not proven: the {self.compared} differ{where} ({largest})"
+
+    def _reservations(self) -> list[str]:
+        said = list(self.causes)
+        if self.unseen:
+            listed = ", ".join(self.unseen[:6]) + (", .." if len(self.unseen) > 6 else "")
+            said.append(f"nothing is shown of {len(self.unseen)} tensors that changed nothing here: {listed}")
+        return said
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; a difference that is not finite is null."""
         data = asdict(self)
         data["differences"] = [[name, _finite(value)] for name, value in self.differences]
         data["max_relative_difference"] = _finite(self.max_relative_difference)
-        return data
+        return {**data, "sentence": self.sentence}
 
 
-def prove(link: Link, batches: Sequence[Batch], *, tolerance: float) -> Proof:
-    """Compare on these batches, or on made-up ones."""
-    native = load_native(link.source).eval()
-    linked = link.load().trunk.eval()
-    batches = batches or (example_batch(link.source, count=2),)
+def prove(link: Link, inputs: Sequence[Given], *, tolerance: float, causes: bool = True) -> Proof:
+    """Run both networks on these inputs and on made-up ones, and compare them.
+
+    ``causes`` asks to look for the reason where they differ, by trying hyper-parameters of the target.
+    """
+    from regraft.linking.bench import open_bench
+    from regraft.linking.inputs import NotSharedError
+    from regraft.linking.sanity import look_at
+
+    if not link.origin.runs:
+        return look_at(link, inputs, tolerance=tolerance)
+    try:
+        bench = open_bench(link, inputs, tolerance)
+    except NotSharedError as error:
+        proof = Proof(False, math.inf, None, tolerance=tolerance, compared="nothing", reason=str(error))
+    else:
+        proof = _judge(bench)
+        if causes and not proof.proven and not proof.reason:
+            from regraft.linking.causes import find_causes
+
+            proof = replace(proof, causes=find_causes(bench))
+    return replace(proof, preprocessing=_preprocessing(link))
+
+
+def _judge(bench: Bench) -> Proof:
+    from regraft.linking.doubts import find_doubt, find_notes
+    from regraft.linking.unseen import find_unseen
+
+    found, empty = bench.differences()
+    if empty and max(found) <= bench.tolerance:
+        bench = _step_back(bench)
+        found, empty = bench.differences()
+    worst = max(found)
+    agrees = worst <= bench.tolerance
+    carried = [name for name, row in bench.rows.items() if row.carried]
+    unseen = find_unseen(bench.target, bench.calls[0].target, bench.cut, carried) if agrees else ()
+    reason = find_doubt(bench, empty=empty, unseen=unseen) if agrees else ""
+    proven = agrees and not reason
+    blocks = _block_by_block(bench) or [*_module_by_module(bench), _end(bench, worst)]
+    first = None if agrees else _first(blocks, bench.tolerance)
+    return Proof(
+        proven=proven,
+        max_relative_difference=worst,
+        first_difference=first[1] if first else None,
+        differences=tuple((name, value) for name, _, _, value in blocks),
+        tolerance=bench.tolerance,
+        compared=_say_compared(bench),
+        first_module=first[2] if first else "",
+        unseen=unseen or (),
+        reason=reason,
+        notes=find_notes(bench, unseen),
+    )
+
+
+def _step_back(bench: Bench) -> Bench:
+    """Outputs that do not depend on the input show nothing: compare what enters the last module instead."""
+    steps = bench.compare().pairs
+    last = steps[-1] if steps else None
+    if last is None or bench.cut.head or last.target.entering is None or last.source.entering is None:
+        return bench
+    free = tuple(range(len(bench.run.outputs)))
+    cut = replace(bench.cut, head=last.target.path, native=last.source.path, free=free, new=False)
+    return replace(bench, cut=cut)
+
+
+_Line = tuple[str, str, str, float]
+"""Name of the line, block, module and relative difference."""
+
+
+def _block_by_block(bench: Bench) -> list[_Line]:
+    """Two trunks with the same blocks are run in step."""
+    native, linked = bench.source.module, bench.target.module
+    if not isinstance(native, Whole) or not isinstance(linked, Whole) or native.head or linked.head:
+        return []
+    if native.trunk.block_names != linked.trunk.block_names:
+        return []
     worst: dict[str, float] = {}
     with torch.inference_mode():
-        for batch in batches:
-            for name, difference in _compare(native, linked, batch):
+        for call in bench.calls:
+            for name, difference in _run_blocks(native.trunk, linked.trunk, call.source.args[0]):
                 worst[name] = max(worst.get(name, 0.0), difference)
-    final = list(worst.values())[-1]
-    # Not "difference > tolerance": a difference that is not a number has to count as one.
-    first = next((name for name, difference in worst.items() if not difference <= tolerance), None)
-    proven = final <= tolerance
-    return Proof(proven, final, None if proven else first, (), tuple(worst.items()), tolerance)
+    return [(name, name, "", difference) for name, difference in worst.items()]
 
 
-def _compare(native: Trunk, linked: Trunk, batch: Batch) -> list[tuple[str, float]]:
-    if native.block_names != linked.block_names:
-        return [("pooled", relative_difference(linked(batch), native(batch)))]
+def _run_blocks(native: Trunk, linked: Trunk, batch: Any) -> list[tuple[str, float]]:
     differences = []
     ours: Tensor | None = None
     theirs: Tensor | None = None
@@ -89,15 +197,42 @@ def _compare(native: Trunk, linked: Trunk, batch: Batch) -> list[tuple[str, floa
     return differences
 
 
-def relative_difference(ours: Tensor, theirs: Tensor) -> float:
-    """The largest difference over the largest value of ``theirs``; infinite where shapes differ."""
-    if ours.shape != theirs.shape:
-        return math.inf
-    difference = (ours - theirs).abs().max().item()
-    scale = theirs.abs().max().item()
-    if not (math.isfinite(difference) and math.isfinite(scale)):
-        return math.inf
-    return difference / scale if scale else (0.0 if difference == 0 else math.inf)
+def _module_by_module(bench: Bench) -> list[_Line]:
+    lines = []
+    for pair in bench.compare().pairs:
+        known = [value for value in (pair.entering, pair.leaving) if value is not None]
+        if known:
+            step = pair.target
+            block = bench.target.blocks(step.names[0]) or step.path
+            lines.append((step.path or block, block, step.path, max(known)))
+    return lines
+
+
+def _first(lines: Sequence[_Line], tolerance: float) -> _Line | None:
+    # Not "difference > tolerance": a difference that is not a number has to count as one.
+    return next((line for line in lines if not line[3] <= tolerance), None)
+
+
+def _end(bench: Bench, worst: float) -> _Line:
+    """What was compared, behind the last module."""
+    name = f"into {bench.cut.head}" if bench.cut.head else "the outputs"
+    return (name, name, "", worst)
+
+
+def _say_compared(bench: Bench) -> str:
+    from regraft.linking.blueprint import Blueprint
+
+    if bench.cut.head:
+        return f"what enters its {'new head' if bench.cut.new else 'last layer'} {bench.cut.head}"
+    return "features" if isinstance(bench.link.blueprint, Blueprint) else "outputs"
+
+
+def _preprocessing(link: Link) -> tuple[str, ...]:
+    ours = getattr(link.blueprint, "source", None)
+    theirs = link.origin.source
+    if ours is None or theirs is None:
+        return ()
+    return compare_preprocessing(theirs.preprocessing, ours.preprocessing)
 
 
 def _finite(value: float) -> float | None:

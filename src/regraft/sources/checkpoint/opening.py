@@ -102,6 +102,8 @@ def _read(path: Path, prefer: str | None, *, sharded: bool) -> tuple[Kind, dict[
     """The entries of one file as its format's reader finds them."""
     kind = kind_of(path)
     notes: list[str] = []
+    if prefer is not None and kind != "torch":
+        raise SourceError(f"{path} is no torch file and has no containers to choose from (prefer={prefer!r})")
     if kind == "safetensors":
         from regraft.sources.checkpoint.safetensors_file import read_entries as read_safetensors
 

@@ -92,7 +92,7 @@ def _descend(
     origin: str,
     notes: list[str],
 ) -> Mapping[Any, Any]:
-    wanted = prefer
+    wanted, whole = prefer, content
     for _ in range(_DEEPEST):
         inside = [name for name in (*AVERAGED, *CONTAINERS) if _holds_tensors(content.get(name), is_tensor)]
         if wanted is not None and _holds_tensors(content.get(wanted), is_tensor):
@@ -106,7 +106,7 @@ def _descend(
         notes.append(f"took the tensors under {inside[0]!r}{reason}")
         content = content[inside[0]]
     if wanted is not None:
-        held = ", ".join(str(name)[:40] for name in list(content)[:8])
+        held = ", ".join(str(name)[:40] for name in list(whole)[:8])
         raise SourceError(f"{origin} holds no tensors under {wanted!r} (prefer={prefer!r}); it holds {held}")
     return content
 

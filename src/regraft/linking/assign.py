@@ -210,12 +210,13 @@ def _reason(parts: _Parts, row: int, column: int, target: Unit, source: Unit) ->
     if parts.names[row, column] == 1.0 and target.name == source.name:
         return "equal names", 1.0
     if parts.exact[row, column]:
-        return "structure", 0.99
-    around, alike = parts.around[row, column], parts.names[row, column]
+        alike = max(int(parts.exact[row].sum()), int(parts.exact[:, column].sum()))
+        return ("structure", 0.99) if alike == 1 else (f"structure, one of {alike} alike", 0.6)
+    around, name = parts.around[row, column], parts.names[row, column]
     if target.traced and source.traced and around >= 0.3:
         return f"structure, {around:.0%} of the surroundings equal", 0.6 + 0.35 * float(around)
-    if alike >= 0.5:
-        return "alike names", 0.5 + 0.4 * float(alike)
+    if name >= 0.5:
+        return "alike names", 0.5 + 0.4 * float(name)
     return "order and shape", 0.5 + 0.2 * float(parts.aligned[row, column])
 
 

@@ -65,10 +65,27 @@ def _readers(node: Node, tainted: set[Node], found: set[Node]) -> list[tuple[Nod
                 readers += [(user, place, "qkv"[place]) for place in places if place < 3]
             elif name in _PRODUCTS and user not in found:
                 readers += [(user, place, _product_part(user, place)) for place in places]
-            elif name in _MOVES | _SCALES and user not in found:
+            elif _passes(user) and user not in found:
                 seen.add(user)
                 queue.append(user)
     return [reader for reader in readers if reader[2]]
+
+
+def _passes(node: Node) -> bool:
+    """Whether a node hands on the numbers that it gets, moved or all scaled alike."""
+    from regraft.linking.operators import operation
+
+    return operation(node) in _MOVES | _SCALES or _appends_nothing(node)
+
+
+def _appends_nothing(node: Node) -> bool:
+    """Whether it joins a tensor to empty ones, as to a cache that holds nothing yet."""
+    from regraft.linking.operators import operation
+
+    if operation(node) != "cat":
+        return False
+    sizes = [argument.meta["val"].numel() for argument in node.all_input_nodes]
+    return sum(size > 0 for size in sizes) == 1
 
 
 def _product_part(product: Node, place: int) -> str:
@@ -118,7 +135,7 @@ def _send(node: Node, start: Node) -> Tensor | None:
     current = node
     while current is not start:
         inner = [argument for argument in current.all_input_nodes if _descends(argument, start)]
-        if len(inner) != 1 or operation(current) not in _MOVES | _SCALES or len(path) > 60:
+        if len(inner) != 1 or not _passes(current) or len(path) > 60:
             return None
         path.append(current)
         current = inner[0]
@@ -129,7 +146,8 @@ def _send(node: Node, start: Node) -> Tensor | None:
     value: Any = torch.arange(shape[axis], dtype=torch.float64).reshape(layout).expand(shape).contiguous()
     previous = start
     for step in reversed(path):
-        value = value if operation(step) in _SCALES else _apply(step, previous, value)
+        moved = operation(step) in _MOVES
+        value = _apply(step, previous, value) if moved else value
         previous = step
     return value
 
@@ -148,7 +166,7 @@ def _descends(node: Node, start: Node) -> bool:
         current = queue.pop()
         if current is start:
             return True
-        if operation(current) in _MOVES | _SCALES:
+        if current.op == "call_function" and _passes(current):
             fresh = [argument for argument in current.all_input_nodes if argument not in seen]
             seen.update(fresh)
             queue += fresh

@@ -54,7 +54,7 @@ class Graph:
     def values(self, network: Network, call: Call) -> Values:
         """Run the graph with the network's own tensors and keep what enters and leaves every operator."""
         keeper = _Keeper(self)
-        state = _state(network.module)
+        state = {TensorsOnly.PREFIX + name: tensor for name, tensor in _state(network.module).items()}
         given = iter(torch.utils._pytree.tree_leaves((call.args, call.kwargs)))
         arguments = [
             state[spec.target] if spec.target in state else self._constant(spec, given)
@@ -79,11 +79,26 @@ def trace(network: Network, call: Call | None = None) -> Graph | None:
     module = _with_fakes(network.module) if _has_meta(network.module) else network.module
     try:
         with torch.no_grad(), _quiet():
-            exported = torch.export.export(module, call.args, call.kwargs, strict=False)
+            exported = torch.export.export(TensorsOnly(module), call.args, call.kwargs, strict=False)
     except Exception as error:  # noqa: BLE001 - an export runs the user's own code, which may raise anything
         _log.info("%s does not export: %s", type(network.module).__name__, error)
         return None
-    return Graph(read_operators(exported), exported)
+    return Graph(read_operators(exported, TensorsOnly.PREFIX), exported)
+
+
+class TensorsOnly(nn.Module):
+    """A module of whose output only the tensors are kept: caches and the like do not export."""
+
+    PREFIX = "inner."
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+        self.training = inner.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> list[Tensor]:
+        """The floating-point tensors that the module gives."""
+        return outputs_of(self.inner(*args, **kwargs))
 
 
 def _has_meta(module: nn.Module) -> bool:

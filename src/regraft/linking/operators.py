@@ -114,10 +114,13 @@ class Operator:
     rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
-def read_operators(exported: torch.export.ExportedProgram) -> tuple[Operator, ...]:
-    """The operators of an exported network, in execution order."""
+def read_operators(exported: torch.export.ExportedProgram, prefix: str = "") -> tuple[Operator, ...]:
+    """The operators of an exported network, in execution order; ``prefix`` is taken off its tensors' names."""
     tainted = follows_input(exported)
-    carried = _parameters(exported, tainted)
+    carried = {
+        node: tuple(name.removeprefix(prefix) for name in names)
+        for node, names in _parameters(exported, tainted).items()
+    }
     found = [node for node in exported.graph.nodes if node in tainted and _own(node, tainted, carried)]
     names = set(found)
     before = _upstream(exported, tainted, names)

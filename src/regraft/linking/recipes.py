@@ -52,8 +52,9 @@ def _of_role(pair: Pair, role: str) -> Iterator[Made]:
     if {part: len(rows) for part, rows in ours.items()} != {part: len(rows) for part, rows in theirs.items()}:
         return
     if not target.members:
-        picks = _picks(ours, theirs, target.shapes[role][0] if target.orientation == "oi" else 0)
-        yield Made(target.tensors[role], _with_rows(recipe, picks), exact, assumed)
+        axis = len(target.shapes[role]) - 1 if target.orientation == "io" else 0
+        picks = _picks(ours, theirs, target.shapes[role][axis])
+        yield Made(target.tensors[role], _with_rows(recipe, picks, axis), exact, assumed)
         return
     for member in target.members:
         own = member.rows.get(member.part) or tuple(range(member.shapes[role][0]))
@@ -80,11 +81,13 @@ def _rows(unit: Unit, role: str) -> Mapping[str, tuple[int, ...]]:
 def _picks(ours: Mapping[str, Sequence[int]], theirs: Mapping[str, Sequence[int]], count: int) -> list[int]:
     """For each row of the target the source's: both give the rows of a part in the same order."""
     places = {row: theirs[part][place] for part in ours for place, row in enumerate(ours[part])}
-    return [places.get(row, -1) for row in range(count or len(places))]
+    return [places.get(row, -1) for row in range(count)]
 
 
-def _with_rows(recipe: Recipe, picks: list[int]) -> Recipe:
-    return recipe if picks == list(range(len(picks))) else recipe.then("rows", picks=picks)
+def _with_rows(recipe: Recipe, picks: list[int], axis: int) -> Recipe:
+    if picks == list(range(len(picks))):
+        return recipe
+    return recipe.then("rows", picks=picks, axis=axis) if axis else recipe.then("rows", picks=picks)
 
 
 def _missing_bias(target: Unit, source: Unit) -> Iterator[Made]:

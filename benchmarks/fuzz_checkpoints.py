@@ -3,9 +3,9 @@
 Small sound files of every format are mutated with a seeded generator (`fuzz_mutations.py`). Worker processes
 open each of them and read all of its tensors, under a limit of memory and of time. An outcome is `read`,
 `refused` (a SourceError), `library` (a SourceError, after the HDF5 library crashed in the process that it has
-for itself), `memory` (a SourceError, as a tensor did not fit into what a worker may have) or `crash`: any other
-exception, a signal, or no end in time. A worker that dies is replaced, and its input is named by format and
-number.
+for itself), `memory` (a SourceError, as a tensor did not fit into what a worker may have) or `crash`: any
+other exception, a signal, or no end in time. A worker that dies is replaced, and its input is named by format
+and number.
 
     python benchmarks/fuzz_checkpoints.py                        # 200,000 inputs
     python benchmarks/fuzz_checkpoints.py --inputs 2000 --only safetensors

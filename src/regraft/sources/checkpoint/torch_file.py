@@ -145,10 +145,9 @@ def _older(path: Path) -> tuple[Any, Places]:
         _check_opening(path, stream)
         kinds: dict[str, Storage] = {}
 
-        def persistent(saved: Any) -> Storage | OddTensor:
+        def persistent(saved: Any) -> Storage:
             found = storage(saved, viewed=True)
-            if isinstance(found, Storage):
-                kinds.setdefault(found.key, Storage(found.key, found.dtype, saved[4]))
+            kinds.setdefault(found.key, Storage(found.key, found.dtype, saved[4]))
             return found
 
         content = read_pickle(stream, path, call, persistent)

@@ -23,8 +23,13 @@ _STORAGES: dict[str, torch.dtype] = {
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
     "UntypedStorage": torch.uint8,
+    # Quantised tensors are refused, but what they lie in takes its place in the file.
+    "QInt8Storage": torch.int8,
+    "QUInt8Storage": torch.uint8,
+    "QInt32Storage": torch.int32,
+    "QUInt4x2Storage": torch.uint8,
+    "QUInt2x4Storage": torch.uint8,
 }
-_QUANTISED = ("QInt8Storage", "QInt32Storage", "QUInt8Storage", "QUInt4x2Storage", "QUInt2x4Storage")
 _DTYPES = {
     f"torch.{name}": getattr(torch, name)
     for name in [
@@ -129,7 +134,7 @@ def call(name: str, arguments: tuple[Any, ...]) -> Any:
         return OddTensor(_ODD[name])
     if name == "torch.Size":
         return tuple(arguments[0]) if arguments else ()
-    known = name in _DESCRIBING or name in _DTYPES or storage_dtype(name) is not None or _is_quantised(name)
+    known = name in _DESCRIBING or name in _DTYPES or storage_dtype(name) is not None
     return Opaque(name) if known else None
 
 
@@ -139,20 +144,14 @@ def storage_dtype(name: str) -> torch.dtype | None:
     return _STORAGES.get(last) if module in ("torch", "torch.cuda", "torch.storage") else None
 
 
-def _is_quantised(name: str) -> bool:
-    return name.rpartition(".")[2] in _QUANTISED
-
-
-def storage(saved: Any, *, viewed: bool) -> Storage | OddTensor:
+def storage(saved: Any, *, viewed: bool) -> Storage:
     """The storage that a persistent id names; ``viewed`` for old files, where storages may be views."""
     if not isinstance(saved, tuple) or len(saved) != 5 + viewed or saved[0] not in ("storage", b"storage"):
         raise ValueError("it refers to something that is no storage")
     _, kind, key, _, count, *rest = saved
-    if not isinstance(kind, Global) or not isinstance(key, str | int) or not _is_count(count):
+    dtype = storage_dtype(kind.name) if isinstance(kind, Global) else None
+    if dtype is None or not isinstance(key, str | int) or not _is_count(count):
         raise TypeError("it describes a storage in a way that torch does not")
-    dtype = storage_dtype(kind.name)
-    if dtype is None:
-        return OddTensor("quantised")
     view = rest[0] if rest else None
     if view is None:
         return Storage(str(key), dtype, count)
@@ -165,8 +164,6 @@ def storage(saved: Any, *, viewed: bool) -> Storage | OddTensor:
 
 def _tensor(held: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Any:
     """``_rebuild_tensor`` and ``_rebuild_tensor_v2``; then come gradients, hooks and metadata."""
-    if isinstance(held, OddTensor):
-        return held
     if not isinstance(held, Storage):
         raise TypeError("it makes a tensor of something that is no storage")
     if len(rest) > 2 and rest[2]:

@@ -130,8 +130,8 @@ def _evidence(
     same = exact(targets, sources) & traced
     order = _order(targets, sources)
     counts = _equal_counts(targets, sources)
-    structural = 0.15 + 0.1 * counts + 0.35 * around + 0.2 * names + 0.2 * order
-    named = 0.15 + 0.1 * counts + 0.4 * names + 0.35 * order
+    structural = 0.15 + counts + 0.35 * around + 0.2 * names + 0.2 * order
+    named = 0.15 + counts + 0.4 * names + 0.35 * order
     evidence = np.where(traced, structural, named)
     evidence = np.maximum(evidence, 0.8 * (names == 1.0) + 0.2 * evidence)
     aligned = _align(table * evidence)
@@ -167,13 +167,27 @@ def _order(targets: Sequence[Unit], sources: Sequence[Unit]) -> np.ndarray:
 
 
 def _equal_counts(targets: Sequence[Unit], sources: Sequence[Unit]) -> np.ndarray:
-    """Pairs of units that look alike and that there are equally many of on both sides."""
-    left = Counter(tuple(sorted(unit.shapes.items())) for unit in targets)
-    right = Counter(tuple(sorted(unit.shapes.items())) for unit in sources)
-    equal = {shapes for shapes, count in left.items() if right.get(shapes) == count}
-    ours = np.array([tuple(sorted(unit.shapes.items())) in equal for unit in targets])
-    theirs = np.array([tuple(sorted(unit.shapes.items())) in equal for unit in sources])
-    return np.outer(ours, theirs).astype(float)
+    """What numbers of look-alikes say: some where both sides have as many, more where each has only one.
+
+    A norm or a bias of its own width says little; a matrix or a kernel of its own shape says much.
+    """
+    ours, theirs = [_look(unit) for unit in targets], [_look(unit) for unit in sources]
+    left, right = Counter(ours), Counter(theirs)
+    worth = {look: _worth(look, count) for look, count in left.items() if right.get(look) == count}
+    return np.array([[worth[look] if look == other else 0.0 for other in theirs] if look in worth
+                     else [0.0] * len(theirs) for look in ours])  # fmt: skip
+
+
+_Look = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def _look(unit: Unit) -> _Look:
+    return tuple(sorted(unit.shapes.items()))
+
+
+def _worth(look: _Look, count: int) -> float:
+    largest = max((len(shape) for _, shape in look), default=0)
+    return 0.35 if count == 1 and largest >= 2 else 0.1
 
 
 def _align(scores: np.ndarray) -> np.ndarray:

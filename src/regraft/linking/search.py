@@ -101,6 +101,7 @@ class _Case:
         self.offered = {name: shape for name, shape in self.shapes.items() if name not in native}
         self.shared = [slot for slot in slots if not slot.name.startswith(HEADS) and not slot.tied_to]
         self.heads = [slot for slot in slots if slot.name.startswith(HEADS)]
+        self.last: set[str] = set()
 
     def source_units(self) -> tuple[list[Unit], str]:
         """The source's units, and how its layers are stored."""
@@ -116,7 +117,12 @@ class _Case:
         network = self.blueprint.network(self.blueprint.skeleton())
         shapes = {slot.name: slot.shape for slot in self.shared}
         graph = trace(network)
-        return named_units(shapes) if graph is None else traced_units(graph, network, shapes)
+        if graph is None:
+            return named_units(shapes)
+        units = traced_units(graph, network, shapes)
+        ends = [unit for unit in units if unit.traced and not unit.after and unit.kind in ("linear", "conv")]
+        self.last = {name for unit in ends for name in unit.tensors.values()} if self.whole else set()
+        return units
 
 
 def _find_rows(case: _Case, renames: Sequence[Rename]) -> tuple[Row, ...]:
@@ -132,9 +138,10 @@ def _find_rows(case: _Case, renames: Sequence[Rename]) -> tuple[Row, ...]:
         rows = mapped | _assigned_rows(case, rows, mapped)
     rows.update(match_tokens(case.origin, case.blueprint, case.shared, case.shapes, rows))
     rows.update(whole_head_rows(case.origin, case.blueprint, case.shared, case.shapes, rows))
+    used = {name for row in rows.values() for name in row.sources}
     for slot in case.shared:
         if slot.name not in rows:
-            rows[slot.name] = _open_row(slot, found.get(slot.local), case)
+            rows[slot.name] = _open_row(slot, found.get(slot.local), case, used)
     rows.update({row.target: row for row in head_rows(case.origin.heads, case.heads, case.shapes)})
     rows.update({slot.name: _tied_row(slot, rows[slot.tied_to]) for slot in case.slots if slot.tied_to})
     return tuple(rows[slot.name] for slot in case.slots)
@@ -231,20 +238,28 @@ def _computed(slot: Slot) -> bool:
     return slot.kind == "buffer" and not slot.dtype.startswith(("float", "bfloat", "complex"))
 
 
-def _open_row(slot: Slot, match: Match | None, case: _Case) -> Row:
+def _open_row(slot: Slot, match: Match | None, case: _Case, used: set[str]) -> Row:
     """Why nothing reaches a slot."""
     if match is not None and case.offered[match.source] != slot.shape:
         shape = case.offered[match.source]
+        if slot.name in case.last and shape[1:] == slot.shape[1:]:
+            return fresh_row(slot, f"new head: {slot.shape[0]} rows instead of {shape[0]}", role="specific")
         rule = f"{match.rule}, but the shapes differ"
         return fresh_row(slot, rule, role="shared", source=match.source, source_shape=shape)
     if _computed(slot) and case.offered:
         return fresh_row(slot, "the network computes it", role="specific")
     if not case.offered:
         return fresh_row(slot, "the source has no weights", role="shared")
-    alike = sum(shape == slot.shape for shape in case.offered.values())
-    if alike:
-        return fresh_row(slot, f"none of {alike} source tensors of this shape is it", role="shared")
-    return fresh_row(slot, "no source tensor has this name or shape", role="shared")
+    return fresh_row(slot, _reason(slot, case, used), role="shared")
+
+
+def _reason(slot: Slot, case: _Case, used: set[str]) -> str:
+    alike = [name for name, shape in case.offered.items() if shape == slot.shape]
+    if not alike:
+        return "no source tensor has this name or shape"
+    if used.issuperset(alike):
+        return f"added: all {len(alike)} source tensors of this shape go elsewhere"
+    return f"none of the source tensors of this shape is it, as far as can be told ({len(alike)})"
 
 
 def _tied_row(slot: Slot, first: Row) -> Row:

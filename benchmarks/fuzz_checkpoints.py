@@ -24,6 +24,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,13 +205,17 @@ def run_kind(kind: str, inputs: int, seed: int, folder: Path) -> Iterator[dict[s
     while (counts := read_counts(kept))["next"] < inputs:
         child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         since, last = time.monotonic(), counts
-        while child.poll() is None:
-            time.sleep(0.5)
-            if (counts := read_counts(kept)) != last:
-                since, last = time.monotonic(), counts
-            if time.monotonic() - since > SILENCE:
-                child.kill()
-            yield counts
+        try:
+            while child.poll() is None:
+                time.sleep(0.5)
+                if (counts := read_counts(kept)) != last:
+                    since, last = time.monotonic(), counts
+                if time.monotonic() - since > SILENCE:
+                    child.kill()
+                yield counts
+        finally:  # also when it is interrupted
+            child.kill()
+            child.wait()
         counts = read_counts(kept)
         if counts["next"] < inputs:  # it died over this one
             with open(folder / "crashes", "a") as crashes:
@@ -271,6 +276,10 @@ def main() -> int:
     if given.worker:
         work(given)
         return 0
+    if os.access(
+        "/dev/shm", os.W_OK
+    ):  # in memory: a disk takes longer to write a file than it takes to read it
+        tempfile.tempdir = "/dev/shm"
     with workplace(given.folder) as folder:
         if given.show:
             return show(given.show, given.seed, folder)

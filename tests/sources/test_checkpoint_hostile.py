@@ -142,6 +142,9 @@ def test_no_file() -> None:
     os.mkfifo("pipe.pt")
     with pytest.raises(SourceError, match=r"there is no weight file pipe\.pt"):
         open_checkpoint("pipe.pt")
+    for long in ("n" * 5000, "n\0"):
+        with pytest.raises(SourceError, match="there is no weight file n"):
+            open_checkpoint(long)
     with pytest.raises(SourceError, match="no file was named"):
         open_checkpoint([])
 
@@ -364,6 +367,7 @@ def test_indices() -> None:
         ({"a": "gone.safetensors"}, "names shards that are not there: gone.safetensors"),
         ({"a": "loop.safetensors"}, "names shards that are not there|leads nowhere"),
         ({"a": "a.safetensors", "b": "a.safetensors"}, "'b' is not in a.safetensors"),
+        ({"a": "x" * 5000}, "names shards that are not there: x|leads nowhere"),
         ({"a": 3}, "names something that is no file"),
         ({}, "has no weight_map"),
         ("[]", "has no weight_map"),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from regraft.core.errors import SourceError
-from regraft.sources.checkpoint.limits import damage_named
+from regraft.sources.checkpoint.limits import damage_named, is_file, is_folder
 
 Kind = Literal["safetensors", "torch", "numpy", "onnx", "keras"]
 
@@ -36,9 +36,9 @@ def kind_of(path: Path) -> Kind:
 
     Raises ``SourceError`` for what is no file, empty, a Git LFS pointer, a web page or other text.
     """
-    if path.is_dir():
-        raise SourceError(f"{path} is a folder; name the weight file in it")
-    if not path.is_file():
+    if not is_file(path):
+        if is_folder(path):
+            raise SourceError(f"{path} is a folder; name the weight file in it")
         raise SourceError(f"there is no weight file {path}")
     with damage_named(path, "readable"), open(path, "rb") as stream:
         start = stream.read(_LOOK)

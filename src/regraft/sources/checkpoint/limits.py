@@ -52,6 +52,22 @@ def damage_named(path: Path, kind: str) -> Iterator[None]:
         raise SourceError(f"{path} is damaged or not {kind}: {first_line(error)}") from error
 
 
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # longer than the system allows
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; a name that no folder can have is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def first_line(message: object) -> str:
     """The first line of a foreign message, shortened."""
     lines = str(message).strip().splitlines()

@@ -18,7 +18,7 @@ from torch import Tensor
 from regraft.core.errors import SourceError
 from regraft.sources.checkpoint import protobuf
 from regraft.sources.checkpoint.checkpoint import Entry
-from regraft.sources.checkpoint.limits import MAX_NAME, MAX_TENSORS, checked_shape, damage_named
+from regraft.sources.checkpoint.limits import MAX_NAME, MAX_TENSORS, checked_shape, damage_named, is_file
 from regraft.sources.checkpoint.memory import check_sizes, entry_at, fresh
 from regraft.sources.checkpoint.sharded import beside
 
@@ -217,6 +217,6 @@ def _external(
 def _external_file(path: Path, told: _Initialiser) -> Path:
     location = told.external.get("location", "")
     file = beside(path, location.removeprefix("./"), "external data")
-    if not file.is_file():
+    if not is_file(file):
         raise SourceError(f"{path} keeps its tensors in {location[:80]!r}, which is not there")
     return file

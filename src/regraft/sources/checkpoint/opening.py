@@ -8,6 +8,7 @@ from pathlib import Path
 from regraft.core.errors import SourceError
 from regraft.sources.checkpoint.checkpoint import Checkpoint, Entry, Layout
 from regraft.sources.checkpoint.formats import Kind, kind_of
+from regraft.sources.checkpoint.limits import is_file, is_folder
 from regraft.sources.checkpoint.sharded import read_index
 from regraft.sources.checkpoint.wrappers import strip
 
@@ -49,7 +50,7 @@ def open_checkpoint(path: Path | str | Sequence[Path], *, prefer: str | None = N
 
 def _in_folder(path: Path) -> Path:
     """The path itself, or the weights in the folder that it is."""
-    if not path.is_dir():
+    if not is_folder(path):
         return path
     found = next((path / name for name in USUAL if (path / name).is_file()), None)
     if found is not None:
@@ -64,7 +65,7 @@ def _in_folder(path: Path) -> Path:
 
 
 def _open_index(path: Path, prefer: str | None) -> Checkpoint:
-    if not path.is_file():
+    if not is_file(path):
         raise SourceError(f"there is no weight file {path}")
     named = read_index(path)
     entries, layout, notes = _gather(list(dict.fromkeys(named.values())), prefer, named)

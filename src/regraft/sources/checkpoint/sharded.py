@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from regraft.core.errors import SourceError, UnsafeFileError
-from regraft.sources.checkpoint.limits import MAX_HEADER, MAX_TENSORS, damage_named, first_line
+from regraft.sources.checkpoint.limits import MAX_HEADER, MAX_TENSORS, damage_named, first_line, is_file
 from regraft.sources.checkpoint.safetensors_file import unique
 
 
@@ -21,8 +21,8 @@ def read_index(path: Path) -> dict[str, Path]:
     files = {shard: beside(path, shard, "a shard") for shard in dict.fromkeys(names.values())}
     nested = [shard for shard in files if shard.lower().endswith(".json")]
     if nested:
-        raise SourceError(f"{path} names an index as its shard, {nested[0]}: shards hold tensors")
-    missing = [shard for shard, file in files.items() if not file.is_file()]
+        raise SourceError(f"{path} names an index as its shard, {nested[0][:80]}: shards hold tensors")
+    missing = [shard[:80] for shard, file in files.items() if not is_file(file)]
     if missing:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
         raise SourceError(f"{path} names shards that are not there: {shown}")

@@ -132,7 +132,7 @@ def build_trunk(source: Source) -> Trunk:
 
 
 def read_weights(source: Source) -> dict[str, Tensor]:
-    """The source's tensors, mapped from disk where the file allows it, named as in the checkpoint."""
+    """All of the source's tensors at once, named as in the checkpoint; see :func:`open_weights`."""
     if source.weights is None:
         raise SourceError(f"{source.name} was never pretrained: it has no weights")
     tensors: dict[str, Tensor]

@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 KINDS = ["proven", "digits", "sixty", "regression", "multilabel", "texts", "unfinished", "hostile", "long"]
-SECTIONS = ["asked", "data", "source", "plan", "curves", "figures", "mistakes", "worst"]
+SECTIONS = ["asked", "data", "source", "carried", "plan", "curves", "figures", "mistakes", "worst"]
 SECTIONS += ["arms", "verdict", "costs", "use"]
 FLAGS = [
     "--headless=new",

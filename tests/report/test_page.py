@@ -56,7 +56,7 @@ def read(folder: Path) -> Reader:
 
 
 def test_the_room_shows_what_it_promises() -> None:
-    assert sorted(regraft.report.__all__) == ["write_card", "write_report"]
+    assert sorted(regraft.report.__all__) == ["write_card", "write_link_page", "write_report"]
 
 
 def test_every_page_is_whole_small_and_self_contained(any_folder: Path) -> None:

@@ -9,8 +9,8 @@ from hypothesis import given, strategies as st
 
 from regraft.report import _words as words
 from regraft.report._charts import thinned
+from regraft.report._link import fold
 from regraft.report._scale import log_scale, power, scale_of
-from regraft.report._transfer import fold
 
 
 @pytest.mark.parametrize(

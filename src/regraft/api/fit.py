@@ -19,6 +19,7 @@ from regraft.core.files import write_csv, write_json
 from regraft.engine import Checkpoints, History, Opened, Run, Settings, Workspace, execute, open_workspace
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.linking import Link
+from regraft.linking.saving import describe_link
 from regraft.plans import Plan, plan_hash, write_plan
 from regraft.sources import Source
 from regraft.targets import Draw, Prepared, Target, check_reads, load_target, prepare, reload
@@ -193,7 +194,9 @@ def _write_records(run: Run, target: Target, draw: Draw, links: dict[str, Link])
         "test": len(target.test),
     }
     write_json(run.folder / "target.json", summary)
-    write_json(run.folder / "link.json", {"models": {name: link.to_json() for name, link in links.items()}})
+    write_json(
+        run.folder / "link.json", {"models": {name: describe_link(link) for name, link in links.items()}}
+    )
     _write_unreadable(run, [(bad.item, bad.reason) for bad in target.unreadable])
 
 

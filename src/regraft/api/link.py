@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regraft.api.opening import open_pair
-from regraft.api.sides import Side, open_blueprint, open_origin, reading_differences
+from regraft.api.sides import Side, open_blueprint, open_origin
 from regraft.core.errors import UsageError
 from regraft.core.preprocessing import Preprocessing
 from regraft.linking import Blueprint, Link, find_link
 from regraft.linking.network import Given
 from regraft.linking.origin import Origin
+from regraft.linking.prepared import compare_preprocessing
 from regraft.sources import Source
 from regraft.targets import Target, load_target
 from regraft.tasks import make_task
@@ -81,7 +82,9 @@ def link(
     if saved is not None:
         return _apply(saved, origin, blueprint, maps, waivers)
     found = find_link(origin, blueprint, maps=maps, waivers=waivers)
-    notes = reading_differences(origin.source.preprocessing if origin.source else None, reads)
+    if origin.source is None or reads is None:
+        return found
+    notes = [f"preprocessing: {one}" for one in compare_preprocessing(origin.source.preprocessing, reads)]
     return replace(found, notes=(*found.notes, *notes)) if notes else found
 
 

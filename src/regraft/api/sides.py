@@ -126,6 +126,12 @@ def _named(
     return WholeBlueprint(name, name, given, classes), None
 
 
+def is_data(name: str) -> bool:
+    """Whether a target's name is the path of data, and no network's."""
+    path = Path(name).expanduser()
+    return path.exists() and not _prefixed(name) and not (path.is_dir() and is_transformers_folder(path))
+
+
 def _library(
     name: str, given: Given | None, classes: tuple[str, ...], size: int | None
 ) -> tuple[Side, Preprocessing | None]:
@@ -176,28 +182,3 @@ def _near(path: Path) -> str:
     beside = [one.name for one in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, beside, n=2, cutoff=0.6)
     return f" Did you mean {' or '.join(str(folder / name) for name in near)}?" if near else ""
-
-
-def reading_differences(source: Preprocessing | None, target: Preprocessing | None) -> tuple[str, ...]:
-    """A sentence for each respect in which both sides' inputs are prepared differently."""
-    if source is None or target is None or source == target:
-        return ()
-    ours, theirs = source.to_json(), target.to_json()
-    if ours["modality"] != theirs["modality"]:
-        return (f"the source reads {ours['modality']}, the target {theirs['modality']}",)
-    return tuple(
-        f"preprocessing, {key.replace('_', ' ')}: {_value(ours[key])} in the source, "
-        f"{_value(theirs.get(key))} in the target"
-        for key in ours
-        if ours[key] != theirs.get(key)
-    )
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "x".join(map(str, value)) if all(isinstance(one, int) for one in value) else _row(value)
-    return str(value)[:40]
-
-
-def _row(values: Sequence[Any]) -> str:
-    return "(" + ", ".join(f"{one:g}" for one in values) + ")"

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from regraft.cli import data, models, results, runs
+from regraft.cli import data, links, models, results, runs
 
 app = typer.Typer(
     name="regraft",
@@ -29,7 +29,7 @@ app = typer.Typer(
 for _command in (
     runs.demo,
     models.sources,
-    models.link,
+    links.link,
     models.plan,
     runs.fit,
     runs.resume,

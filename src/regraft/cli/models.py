@@ -39,34 +39,6 @@ def _facts(row: Entry) -> str:
     return f"{row.modality}, {size}, {row.licence}"
 
 
-def link(
-    source: Annotated[str, typer.Argument(help="A source's name; `regraft sources` lists them.")],
-    target: Annotated[Path, typer.Argument(help="Data, as for `regraft fit`.")],
-    require: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Least share of shared parameters.")
-    ] = 0.95,
-    maps: Annotated[list[str] | None, typer.Option("--map", help="Rename source tensors: REGEX=>TO.")] = None,
-    waive: Annotated[list[str] | None, typer.Option(help="Excuse rows that match this pattern.")] = None,
-    label: o.Label = None,
-    image: o.Image = None,
-    text: o.Text = None,
-    task: o.TaskKind = None,
-    size: o.Size = None,
-    builder: o.BuilderOption = None,
-    json: o.AsJson = False,
-) -> None:
-    """Show what carries over from SOURCE to a model for TARGET, tensor by tensor."""
-    from regraft.api.link import link as make_link
-
-    data = o.open_target(target, label=label, image=image, text=text, task=task)
-    found = make_link(source, data, maps=maps or (), waivers=waive or (), **o.source_options(size, builder))
-    if json:
-        o.print_json(found.to_json())
-    else:
-        print(found.table())
-    found.require(require)
-
-
 def plan(
     data: Annotated[Path | None, typer.Argument(help="Data, as for `regraft fit`.")] = None,
     source: o.SourceName = None,

@@ -19,22 +19,25 @@ Json = dict[str, Any]
 def outline_of(link: Link) -> Json:
     """Blocks of both sides, stem first, and which gives to which; plain JSON.
 
-    ``source``: ``block``, ``tensors``, ``parameters`` and, of these, ``unused`` and ``unused_parameters``.
-    ``target``: ``block``, ``tensors``, ``parameters``, and how many tensors are ``copied``, ``adapted`` and
-    ``fresh``. ``links``: place of the source block, of the target block, tensors ``copied`` and ``adapted``.
+    ``source``: ``block``, ``tensors``, ``parameters`` (numbers in them), of these ``unused`` and
+    ``unused_parameters``, and at which places of the link's ``unused`` names and ``rows`` they stand.
+    ``target``: ``block``, ``tensors``, ``parameters``, how many tensors are ``copied``, ``adapted`` and
+    ``fresh``, and ``rows``. ``links``: places of the source block and of the target block, and how many
+    tensors are ``copied`` and ``adapted``.
     """
-    source = _source_blocks(link)
-    target = _target_blocks(link)
-    places = {block["block"]: place for place, block in enumerate(source)}
+    source, target = _source_blocks(link), _target_blocks(link)
     joins: dict[tuple[int, int], Counter[str]] = {}
-    for row in link.rows:
+    froms, tos = list(source), list(target)
+    for place, row in enumerate(link.rows):
         for block in dict.fromkeys(block_of_name(name) for name in row.sources):
-            if block in places:
-                pair = (places[block], target[_block(row)]["place"])
-                joins.setdefault(pair, Counter())[row.action] += 1
+            if block not in source:
+                continue
+            pair = (froms.index(block), tos.index(_block(row)))
+            joins.setdefault(pair, Counter())[row.action] += 1
+            source[block]["rows"].append(place)
     return {
-        "source": source,
-        "target": [{key: value for key, value in one.items() if key != "place"} for one in target.values()],
+        "source": list(source.values()),
+        "target": list(target.values()),
         "links": [
             {"source": pair[0], "target": pair[1], "copied": count["copied"], "adapted": count["adapted"]}
             for pair, count in sorted(joins.items())
@@ -42,39 +45,37 @@ def outline_of(link: Link) -> Json:
     }
 
 
-def _source_blocks(link: Link) -> list[Json]:
+def _source_blocks(link: Link) -> dict[str, Json]:
     weights = link.origin.weights()
-    unused = set(link.unused)
+    unused = {name: place for place, name in enumerate(link.unused)}
     blocks: dict[str, Json] = {}
     for name in weights.names():
-        block = blocks.setdefault(
-            block_of_name(name),
-            {
-                "block": block_of_name(name),
-                "tensors": 0,
-                "parameters": 0,
-                "unused": 0,
-                "unused_parameters": 0,
-            },
-        )
+        block = blocks.setdefault(block_of_name(name), _empty_source(block_of_name(name)))
         size = math.prod(weights.shape(name))
         block["tensors"] += 1
         block["parameters"] += size
         if name in unused:
             block["unused"] += 1
             block["unused_parameters"] += size
-    return list(blocks.values())
+            block["unused_names"].append(unused[name])
+    return blocks
+
+
+def _empty_source(name: str) -> Json:
+    counts = {"tensors": 0, "parameters": 0, "unused": 0, "unused_parameters": 0}
+    return {"block": name, **counts, "rows": [], "unused_names": []}
 
 
 def _target_blocks(link: Link) -> dict[str, Json]:
     blocks: dict[str, Json] = {}
-    for row in link.rows:
+    for place, row in enumerate(link.rows):
         name = _block(row)
         empty = {"tensors": 0, "parameters": 0, "copied": 0, "adapted": 0, "fresh": 0}
-        block = blocks.setdefault(name, {"block": name, "place": len(blocks), **empty})
+        block = blocks.setdefault(name, {"block": name, **empty, "rows": []})
         block["tensors"] += 1
         block["parameters"] += row.size
         block[row.action] += 1
+        block["rows"].append(place)
     return blocks
 
 

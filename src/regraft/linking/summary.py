@@ -12,6 +12,7 @@ from regraft.linking.table import format_rows, shorten
 
 if TYPE_CHECKING:
     from regraft.linking.link import Link
+    from regraft.linking.proof import Proof
 
 _MOST_UNUSED = 12
 
@@ -86,6 +87,20 @@ def _decided(link: Link) -> list[str]:
         for fix in link.fixes
     ]
     return told + [f"note: {note}" for note in link.notes]
+
+
+def next_steps(link: Link, proof: Proof | None, *, fixed: bool) -> list[str]:
+    """Lines to type next; ``{command}`` stands for the one that was typed."""
+    steps = []
+    if link.uncovered:
+        first = link.uncovered[0].target.removeprefix("trunk.network.")
+        steps.append(f"{{command}} --map 'REGEX=>{first}'   # where its weights are in the source")
+        steps.append(f"{{command}} --waive '{first}'   # it starts fresh")
+    if proof is None and not link.origin.runs:
+        steps.append("{command} --builder MODULE:FUNCTION   # the source's own network, to run both")
+    elif proof is not None and not proof.proven and not fixed:
+        steps.append("{command} --fix   # try the target's hyper-parameters")
+    return steps
 
 
 def count(number: int) -> str:

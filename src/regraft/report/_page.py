@@ -13,6 +13,7 @@ from regraft.core.files import write_text
 from regraft.report._data import data_section
 from regraft.report._figures import LARGEST_MATRIX, output_views
 from regraft.report._folder import RunFolder, read_folder
+from regraft.report._link import link_views
 from regraft.report._media import Gallery
 from regraft.report._overview import (
     asked,
@@ -25,7 +26,7 @@ from regraft.report._overview import (
 )
 from regraft.report._proof import proof_of
 from regraft.report._training import curves
-from regraft.report._transfer import link_views, plan_view, source_facts
+from regraft.report._transfer import plan_view, source_facts
 
 TEMPLATES = Path(__file__).parent / "templates"
 LARGEST_PAGE = 2_000_000

@@ -44,8 +44,14 @@ def find_whole(name: str, *, size: int | None = None) -> WholeNetwork:
     """
     options = {} if size is None else {"size": size}
     source = find_network(name, **options)
-    maker = _MAKERS.get(source.builder.name)
+    maker = _MAKERS.get(source.builder.name) if _has_head(source) else None
     return WholeNetwork(source, partial(maker, source, size) if maker else None)
+
+
+def _has_head(source: Source) -> bool:
+    """Whether the library's own network has a head: transformers' files name its class, as ``BertModel``."""
+    config = source.builder.options.get("config")
+    return config is None or "For" in (config.get("architectures") or [""])[0]
 
 
 def _timm(source: Source, size: int | None) -> nn.Module:
@@ -68,7 +74,7 @@ def _torchvision(source: Source, size: int | None) -> nn.Module:
 
 
 def _transformers(source: Source, size: int | None) -> nn.Module:
-    """The class that the model's own files name; the bare network where they name none."""
+    """The class that the model's own files name; the bare network where this version does not have it."""
     import transformers
 
     from regraft.sources.transformer import load_config

@@ -223,6 +223,14 @@ def test_tensors_that_reach_too_far() -> None:
             open_checkpoint(with_pickle(tensor_program(0, shape, strides)))
 
 
+def test_names_that_are_no_text() -> None:
+    torch.save({"a\ud800": torch.ones(1)}, "w.pt")
+    with pytest.raises(SourceError, match=r"whose name is no valid text: 'a\\ud800'"):
+        open_checkpoint("w.pt")
+    torch.save({"größe": torch.ones(1)}, "w.pt")
+    assert open_checkpoint("w.pt").names() == ("größe",)
+
+
 def test_pickles_that_go_wrong() -> None:
     laughs = b"\x80\x02}q\0X\x01\0\0\0wK\x01s0" + b"".join(
         b"}q%c(X\x01\0\0\0ah%cX\x01\0\0\0bh%cu0" % (i, i - 1, i - 1) for i in range(1, 100)

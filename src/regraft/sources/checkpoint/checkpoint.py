@@ -123,3 +123,11 @@ def _check_names(entries: Mapping[str, Entry], origin: str) -> None:
             f"{origin} holds a tensor whose name has {len(long):,} characters, {long[:40]!r}..; "
             f"at most {MAX_NAME:,} are read"
         )
+    garbled = next((name for name in entries if not name.isascii() and _is_garbled(name)), None)
+    if garbled is not None:
+        raise SourceError(f"{origin} holds a tensor whose name is no valid text: {garbled[:80]!r}")
+
+
+def _is_garbled(name: str) -> bool:
+    """Whether a name has halves of characters, which cannot be printed or written."""
+    return any("\ud800" <= character <= "\udfff" for character in name)

@@ -48,7 +48,7 @@ def kind_of(path: Path) -> Kind:
         return "keras"
     if start.startswith(_ZIP):
         return _kind_of_archive(path)
-    if start[8:9] == b"{" and start[:1] != b"\x80":
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return "safetensors"
     if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") and by_name != "safetensors":
         return "torch"

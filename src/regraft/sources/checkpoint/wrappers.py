@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 from regraft.core.errors import SourceError
@@ -35,6 +37,7 @@ _LIGHTNING_KEY = "pytorch-lightning_version"
 _RUN = ("trunk.network.", "heads.")  # what a finished run calls its tensors
 _COUNTER = "n_averaged"  # beside the weights of torch.optim.swa_utils.AveragedModel
 _DEEPEST = 50
+_LOOKS = 10_000
 
 T = TypeVar("T")
 
@@ -112,18 +115,16 @@ def _descend(
 
 
 def _holds_tensors(value: Any, is_tensor: Callable[[Any], bool]) -> bool:
-    """Whether a container has a tensor within its first levels."""
-    level = [value]
-    for _ in range(4):
-        level = [
-            item
-            for mapping in level
-            if isinstance(mapping, Mapping)
-            for item in list(mapping.values())[:1000]
-            if is_tensor(item) or isinstance(item, Mapping)
-        ][:1000]
-        if any(is_tensor(item) for item in level):
-            return True
+    """Whether there is a tensor among the first things in a container and in the dicts that it holds."""
+    waiting, looked = deque([value]), 0
+    while waiting and looked < _LOOKS:
+        inside = waiting.popleft()
+        for item in islice(inside.values(), _LOOKS) if isinstance(inside, Mapping) else ():
+            looked += 1
+            if is_tensor(item):
+                return True
+            if isinstance(item, Mapping):
+                waiting.append(item)
     return False
 
 

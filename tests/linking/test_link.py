@@ -87,7 +87,7 @@ def test_waived_rows_start_fresh_out_loud(
     tensors["0.weight"] = torch.zeros(5, 3, 3, 3)
     source = save(tensors)
     link = find_link(source, blueprint(source), waivers=["0.*"]).require(1.0)
-    assert "1 tensors are waived by '0.*'" in capsys.readouterr().err
+    assert "2 tensors are waived by '0.*'" in capsys.readouterr().err
     assert link.to_json()["waivers"] == ["0.*"]
     first, again, other = link.load(), link.load(), replace(link, seed=1).load()
     key = "trunk.network.0.weight"
@@ -177,7 +177,7 @@ def test_table_is_folded(lite0: Source, blueprint: Make) -> None:
     assert max(map(len, table.splitlines())) <= 80
     assert "_blocks.{0..15}._depthwise_conv.weight" in table
     assert "294 copied, 0 adapted, 2 fresh; 2 source tensors unused" in table
-    assert len(table.splitlines()) < 20
+    assert len(table.splitlines()) < 30
 
 
 def test_restore_takes_exactly_the_models_tensors(lite0: Source, blueprint: Make) -> None:

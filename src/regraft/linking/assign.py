@@ -76,7 +76,7 @@ def assign(
         fits = fit_units(targets[row], sources[column], layout=layout)
         assert fits is not None
         rule, sure = _reason(parts, row, column, targets[row], sources[column])
-        near = _alternatives(scores, table, row, column)
+        near = _alternatives(scores, table, parts.exact, row, column)
         pairs.append(
             Pair(
                 targets[row],
@@ -234,6 +234,10 @@ def _reason(parts: _Parts, row: int, column: int, target: Unit, source: Unit) ->
     return "order and shape", 0.5 + 0.2 * float(parts.aligned[row, column])
 
 
-def _alternatives(scores: np.ndarray, table: np.ndarray, row: int, column: int) -> list[int]:
-    near = np.flatnonzero((scores[row] >= scores[row, column] - _CLOSE) & (table[row] > 0))
+def _alternatives(
+    scores: np.ndarray, table: np.ndarray, same: np.ndarray, row: int, column: int
+) -> list[int]:
+    """Other sources that fit and score nearly as high, or stand in equal surroundings."""
+    close = (scores[row] >= scores[row, column] - _CLOSE) | (same[row] & same[row, column])
+    near = np.flatnonzero(close & (table[row] > 0))
     return [int(other) for other in near if other != column][:5]

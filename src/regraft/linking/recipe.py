@@ -129,9 +129,10 @@ def bias_table(tensors: list[Tensor], place: Tensor, *, size: list[int], to: lis
 
 
 def channels(tensors: list[Tensor], place: Tensor, *, to: int) -> Tensor:
-    """Another number of input channels: their sum for one, else repeated and scaled by old / new.
+    """Another number of input channels: their sum for one, else repeated in turn and scaled by old / new.
 
-    A constant input then gives what it gave before.
+    The convention of timm (``adapt_input_conv``): activations keep their size. Where the new number is a
+    multiple of the old one, copies of the old channels give what they gave before.
     """
     weight = tensors[0].float()
     old = weight.shape[1]

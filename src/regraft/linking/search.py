@@ -103,6 +103,17 @@ class _Case:
         self.heads = [slot for slot in slots if slot.name.startswith(HEADS)]
         self.last: set[str] = set()
 
+    @property
+    def names_suffice(self) -> bool:
+        """Whether names alone can say it: in the source's own network, or where only names are at hand.
+
+        Another network may call a layer the same and lay out its rows otherwise.
+        """
+        origin, blueprint = self.origin.source, self.blueprint
+        if isinstance(blueprint, Blueprint) and origin is not None:
+            return blueprint.source.builder == origin.builder
+        return not self.origin.runs
+
     def source_units(self) -> tuple[list[Unit], str]:
         """The source's units, and how its layers are stored."""
         network = self.origin.skeleton(head=self.whole)
@@ -132,16 +143,16 @@ def _find_rows(case: _Case, renames: Sequence[Rename]) -> tuple[Row, ...]:
         for slot in case.shared
         if slot.local in found and case.offered[found[slot.local].source] == slot.shape
     }
-    open_slots = [slot for slot in case.shared if slot.name not in rows]
-    if case.offered and any(not _computed(slot) for slot in open_slots):
+    complete = all(slot.name in rows or _computed(slot) for slot in case.shared)
+    if case.offered and not (complete and case.names_suffice):
         mapped = {name: row for name, row in rows.items() if row.rule.startswith("map ")}
         rows = mapped | _assigned_rows(case, rows, mapped)
     rows.update(match_tokens(case.origin, case.blueprint, case.shared, case.shapes, rows))
     rows.update(whole_head_rows(case.origin, case.blueprint, case.shared, case.shapes, rows))
-    used = {name for row in rows.values() for name in row.sources}
+    closed = dict(rows)
     for slot in case.shared:
         if slot.name not in rows:
-            rows[slot.name] = _open_row(slot, found.get(slot.local), case, used)
+            rows[slot.name] = _open_row(slot, found.get(slot.local), case, closed)
     rows.update({row.target: row for row in head_rows(case.origin.heads, case.heads, case.shapes)})
     rows.update({slot.name: _tied_row(slot, rows[slot.tied_to]) for slot in case.slots if slot.tied_to})
     return tuple(rows[slot.name] for slot in case.slots)
@@ -238,7 +249,7 @@ def _computed(slot: Slot) -> bool:
     return slot.kind == "buffer" and not slot.dtype.startswith(("float", "bfloat", "complex"))
 
 
-def _open_row(slot: Slot, match: Match | None, case: _Case, used: set[str]) -> Row:
+def _open_row(slot: Slot, match: Match | None, case: _Case, closed: Mapping[str, Row]) -> Row:
     """Why nothing reaches a slot."""
     if match is not None and case.offered[match.source] != slot.shape:
         shape = case.offered[match.source]
@@ -250,16 +261,20 @@ def _open_row(slot: Slot, match: Match | None, case: _Case, used: set[str]) -> R
         return fresh_row(slot, "the network computes it", role="specific")
     if not case.offered:
         return fresh_row(slot, "the source has no weights", role="shared")
-    return fresh_row(slot, _reason(slot, case, used), role="shared")
+    return fresh_row(slot, _reason(slot, match, case, closed), role="shared")
 
 
-def _reason(slot: Slot, case: _Case, used: set[str]) -> str:
-    alike = [name for name, shape in case.offered.items() if shape == slot.shape]
-    if not alike:
-        return "no source tensor has this name or shape"
-    if used.issuperset(alike):
+def _reason(slot: Slot, match: Match | None, case: _Case, closed: Mapping[str, Row]) -> str:
+    if match is not None:
+        return f"{match.rule}, but other tensors of its layer do not fit"
+    alike = {name for name, shape in case.offered.items() if shape == slot.shape}
+    layer = slot.name.rpartition(".")[0]
+    if not alike or any(name.rpartition(".")[0] == layer for name in closed):
+        return "no source tensor has this name"
+    used = {name for row in closed.values() for name in row.sources}
+    if alike <= used:
         return f"added: all {len(alike)} source tensors of this shape go elsewhere"
-    return f"none of the source tensors of this shape is it, as far as can be told ({len(alike)})"
+    return f"none of {len(alike - used)} free source tensors of this shape is it"
 
 
 def _tied_row(slot: Slot, first: Row) -> Row:

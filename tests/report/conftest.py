@@ -138,7 +138,65 @@ def link_json() -> Json:
     coverage = {"tensors": 1.0, "parameters": 0.9994, "depth": 1.0}
     unused = ["classifier.weight", "classifier.bias"]
     student = {"source": "packaged:efficientnet-lite0", "coverage": coverage, "rows": rows, "unused": unused}
+    student |= {"target": "packaged:efficientnet-lite0", "outline": outline_json(rows, unused)}
+    student["source_mass"] = {"parameters": 4_652_008, "unused": 1_281_000, "share": 0.2754}
     return {"models": {"student": student}}
+
+
+def outline_json(rows: list[Json], unused: list[str]) -> Json:
+    """Blocks of both sides as a link describes them: the first two parts of each name."""
+    source: dict[str, Json] = {}
+    target: dict[str, Json] = {}
+    joins: dict[tuple[int, int], Json] = {}
+    names = [row["source"] for row in rows if row["source"]] + unused
+    for name in names:
+        block = source.setdefault(
+            block_name(name), {"block": block_name(name), "rows": [], "unused_names": []}
+        )
+        for key in ("tensors", "parameters", "unused", "unused_parameters"):
+            block[key] = block.get(key, 0) + (key in ("tensors", "parameters") or name in unused)
+        block["unused_names"] += [unused.index(name)] if name in unused else []
+    for place, row in enumerate(rows):
+        name = block_name(row["target"].removeprefix("trunk.network."))
+        block = target.setdefault(name, {"block": name, "rows": []})
+        for key in ("tensors", "parameters", "copied", "adapted", "fresh"):
+            block[key] = block.get(key, 0) + (key in ("tensors", "parameters", row["action"]))
+        block["rows"].append(place)
+        if row["source"]:
+            given = block_name(row["source"])
+            source[given]["rows"].append(place)
+            pair = (list(source).index(given), list(target).index(name))
+            join = joins.setdefault(pair, {"source": pair[0], "target": pair[1], "copied": 0, "adapted": 0})
+            join[row["action"]] += 1
+    sides = {"source": list(source.values()), "target": list(target.values())}
+    return {**sides, "links": list(joins.values())}
+
+
+def block_name(name: str) -> str:
+    """``blocks.3`` of ``blocks.3.conv.weight``, ``stem`` of ``stem.weight``."""
+    if name.startswith("heads.output_"):
+        return "head label"
+    parts = name.split(".")[:-1]
+    return ".".join(parts[:2] if len(parts) > 1 and parts[1].isdigit() else parts[:1])
+
+
+def chain_link(depth: int) -> Json:
+    """A link of two chains that call their blocks differently, with an adapted stem and a fresh head."""
+    pairs = [("stem.weight", "stem.weight", "adapted")]
+    pairs += [(f"layer.{i}.weight", f"blocks.{i}.weight", "copied") for i in range(depth)]
+    rows: list[Json] = []
+    for source, target, action in pairs:
+        row = {"target": f"trunk.network.{target}", "source": source, "rule": "by structure", "transform": ""}
+        row |= {"target_shape": [8], "source_shape": [8], "action": action, "role": "shared"}
+        rows.append(row | {"confidence": 0.9, "alternatives": [], "conflict": False, "recipe": None})
+    head = {"target": "heads.output_label.weight", "source": None, "rule": "new head", "transform": ""}
+    head |= {"target_shape": [2], "source_shape": None, "action": "fresh", "role": "specific"}
+    rows.append(head | {"confidence": 0.0, "alternatives": [], "conflict": False, "recipe": None})
+    unused = ["classifier.weight"]
+    link = {"source": "old.safetensors", "target": "mymodels:build", "rows": rows, "unused": unused}
+    link |= {"coverage": {"tensors": 1.0, "parameters": 1.0, "depth": 1.0}}
+    link |= {"source_mass": {"parameters": 100, "unused": 10, "share": 0.1}}
+    return link | {"outline": outline_json(rows, unused)}
 
 
 def history_jsonl(metric: str = "accuracy") -> list[Json]:

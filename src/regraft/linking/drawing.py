@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from regraft.linking.outline import block_of_name
 if TYPE_CHECKING:
     from regraft.linking.link import Link
     from regraft.linking.row import Row
+    from regraft.sources.checkpoint import Checkpoint
 
 Json = dict[str, Any]
 
@@ -49,7 +51,7 @@ def _source_blocks(link: Link) -> dict[str, Json]:
     weights = link.origin.weights()
     unused = {name: place for place, name in enumerate(link.unused)}
     blocks: dict[str, Json] = {}
-    for name in weights.names():
+    for name in _in_order(link, weights):
         block = blocks.setdefault(block_of_name(name), _empty_source(block_of_name(name)))
         size = math.prod(weights.shape(name))
         block["tensors"] += 1
@@ -59,6 +61,47 @@ def _source_blocks(link: Link) -> dict[str, Json]:
             block["unused_parameters"] += size
             block["unused_names"].append(unused[name])
     return blocks
+
+
+def _in_order(link: Link, weights: Checkpoint) -> list[str]:
+    """The source's tensors, stem first.
+
+    Checkpoints keep the order of the network, but safetensors sorts names within each dtype: then tensors
+    stand where the target needs them, and unused ones behind the last of their block or its neighbour.
+    """
+    names = list(weights.names())
+    kinds: dict[object, list[str]] = {}
+    for name in names:
+        kinds.setdefault(weights.dtype(name), []).append(name)
+    if any(group != sorted(group) for group in kinds.values()):
+        return names
+    needed: dict[str, int] = {}
+    for place, row in enumerate(link.rows):
+        for name in row.sources:
+            needed.setdefault(name, place)
+    firsts: dict[str, int] = {}
+    for name, place in needed.items():
+        block = block_of_name(name)
+        firsts[block] = min(place, firsts.get(block, place))
+    last = len(link.rows)
+    for block in sorted({block_of_name(name) for name in names} - set(firsts), key=natural):
+        before = [one for one in firsts if _kind(one) == _kind(block) and natural(one) < natural(block)]
+        firsts[block] = max((firsts[one] for one in before), default=last)
+
+    def order(name: str) -> tuple[object, ...]:
+        block = block_of_name(name)
+        return (firsts[block], natural(block), needed.get(name, last))
+
+    return sorted(names, key=order)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts ``blocks.10`` behind ``blocks.2``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _kind(block: str) -> str:
+    return re.sub(r"\d+", "#", block)
 
 
 def _empty_source(name: str) -> Json:

@@ -12,6 +12,7 @@ from regraft.sources.registry import (
     find_network,
     find_weights,
     is_source_name,
+    open_weights,
     read_weights,
     takes_option,
 )

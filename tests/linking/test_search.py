@@ -280,3 +280,25 @@ def test_equal_layers_side_by_side_are_said_to_be_alike() -> None:
     rows = [row for row in link.rows if row.target.startswith(("p.", "q."))]
     assert {row.rule for row in rows} == {"structure, one of 2 alike"}
     assert all(row.alternatives and row.confidence < 0.7 for row in rows)
+
+
+def test_a_network_that_does_not_export_is_ordered_as_it_runs() -> None:
+    class Branching(nn.Module):
+        """A branch on values, which no export follows; its layers run in another order than they stand."""
+
+        def __init__(self, names: tuple[str, str, str]):
+            super().__init__()
+            self.names = names
+            for name in reversed(names):
+                self.add_module(name, nn.Linear(6, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for name in self.names:
+                x = self.get_submodule(name)(x).tanh()
+            return x if x.sum() < 1e9 else -x
+
+    given = torch.linspace(-1, 1, 12).reshape(2, 6)
+    model = shaken(Branching(("a", "b", "c")))
+    link = join(model, lambda: Branching(("s", "t", "u")), given).require(1.0)
+    assert same(model, link.load(), given) < 1e-6
+    assert {row.rule for row in link.rows} == {"order and shape"}

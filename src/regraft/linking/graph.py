@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from regraft.linking.network import Call, Network, outputs_of
 from regraft.linking.operators import Operator, follows_input, read_operators
@@ -76,7 +77,7 @@ def trace(network: Network, call: Call | None = None) -> Graph | None:
     Parameters may be on the meta device. None where the network cannot be exported; the log says why.
     """
     call = call or network.example
-    module = _with_fakes(network.module) if _has_meta(network.module) else network.module
+    module = with_fakes(network.module)[0] if _has_meta(network.module) else network.module
     try:
         with torch.no_grad(), _quiet():
             exported = torch.export.export(TensorsOnly(module), call.args, call.kwargs, strict=False)
@@ -105,10 +106,8 @@ def _has_meta(module: nn.Module) -> bool:
     return any(tensor.is_meta for tensor in [*module.parameters(), *module.buffers()])
 
 
-def _with_fakes(module: nn.Module) -> nn.Module:
+def with_fakes(module: nn.Module) -> tuple[nn.Module, FakeTensorMode]:
     """A copy whose tensors without memory are fake ones on the CPU, which an export can follow."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     memo: dict[int, Any] = {}
     for tensor in [*module.parameters(), *module.buffers()]:
@@ -119,7 +118,7 @@ def _with_fakes(module: nn.Module) -> nn.Module:
             fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
         is_parameter = isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(fake, requires_grad=False) if is_parameter else fake
-    return copy.deepcopy(module, memo)
+    return copy.deepcopy(module, memo), mode
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

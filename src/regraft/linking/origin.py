@@ -122,8 +122,16 @@ class Origin:
         weights = self.weights()
         offered = {name: weights.shape(name) for name in weights.names()}
         wanted = {name: tuple(value.shape) for name, value in trunk.network.state_dict().items()}
-        found = match_names(wanted, offered)
-        return {f"trunk.network.{name}": found[name].source for name in wanted if name in found}
+        found = {name: match.source for name, match in match_names(wanted, offered).items()}
+        # A checkpoint may hold tensors that modules share only once.
+        shared: dict[int, str] = {}
+        for name, tensor in trunk.network.state_dict(keep_vars=True).items():
+            if name in found:
+                shared.setdefault(id(tensor), found[name])
+        for name, tensor in trunk.network.state_dict(keep_vars=True).items():
+            if name not in found and id(tensor) in shared:
+                found[name] = shared[id(tensor)]
+        return {f"trunk.network.{name}": found[name] for name in wanted if name in found}
 
     def _head(self, width: int) -> nn.Module | None:
         assert self.source is not None

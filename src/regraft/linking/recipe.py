@@ -186,6 +186,15 @@ def _say_rows(options: dict[str, Any]) -> str:
     return f"{taken} of {len(picks)} rows" if taken < len(picks) else "rows reordered"
 
 
+def _say_grid(options: dict[str, Any]) -> str:
+    words = []
+    if options["size"] != options["to"]:
+        words.append(f"positions resampled {_shape(options['size'])} -> {_shape(options['to'])}")
+    if options["extra"] != options["extra_to"]:
+        words.append(f"positions before the patches: {options['extra']} -> {options['extra_to']}")
+    return ", ".join(words)
+
+
 _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "permute": lambda options: (
         "transposed" if options["dims"] == [1, 0] else f"axes {','.join(map(str, options['dims']))}"
@@ -193,7 +202,7 @@ _WORDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "reshape": lambda options: f"reshaped to {_shape(options['shape'])}",
     "concatenate": lambda options: "fused",
     "rows": _say_rows,
-    "grid": lambda options: f"positions resampled {_shape(options['size'])} -> {_shape(options['to'])}",
+    "grid": _say_grid,
     "bias_table": lambda options: (
         f"relative positions resampled {_shape(options['size'])} -> {_shape(options['to'])}"
     ),

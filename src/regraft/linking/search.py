@@ -9,6 +9,7 @@ from dataclasses import replace
 from regraft.core.errors import UsageError
 from regraft.linking.assign import Pair, assign
 from regraft.linking.blueprint import HEADS, Blueprint, Slot
+from regraft.linking.execution import executed_units
 from regraft.linking.graph import trace
 from regraft.linking.heads import head_rows, whole_head_rows
 from regraft.linking.joining import join_alike
@@ -117,10 +118,12 @@ class _Case:
     def source_units(self) -> tuple[list[Unit], str]:
         """The source's units, and how its layers are stored."""
         network = self.origin.skeleton(head=self.whole)
-        graph = trace(network) if network is not None else None
-        if network is None or graph is None:
+        if network is None:
             ordered = {name: self.offered[name] for name in stored_order(list(self.offered))}
             return named_units(ordered), self.weights.layout
+        graph = trace(network)
+        if graph is None:
+            return executed_units(network, self.offered), "torch"
         return traced_units(graph, network, self.offered), "torch"
 
     def target_units(self) -> list[Unit]:
@@ -129,7 +132,7 @@ class _Case:
         shapes = {slot.name: slot.shape for slot in self.shared}
         graph = trace(network)
         if graph is None:
-            return named_units(shapes)
+            return executed_units(network, shapes)
         units = traced_units(graph, network, shapes)
         ends = [unit for unit in units if unit.traced and not unit.after and unit.kind in ("linear", "conv")]
         self.last = {name for unit in ends for name in unit.tensors.values()} if self.whole else set()

@@ -85,7 +85,7 @@ def test_the_page_says_the_proof_and_what_was_decided(tmp_path: Path) -> None:
     text = page_of(link, proof, tmp_path).text
     for said in (
         "NOT PROVEN",
-        "first after blocks.2",
+        "The outputs differ, first after blocks.2",
         "Map: a=>b",
         "start fresh: head.*",
         "Set: eps of 2 modules to 0.001 (it was 1e-05)",
@@ -94,7 +94,7 @@ def test_the_page_says_the_proof_and_what_was_decided(tmp_path: Path) -> None:
         "are left unused",
     ):
         assert said in text
-    assert "PROVEN proven: all" in page_of(link, {"proven": True, "sentence": "proven: all"}, tmp_path).text
+    assert "PROVEN All" in page_of(link, {"proven": True, "sentence": "proven: all"}, tmp_path).text
     assert "NOT VERIFIED" in page_of(link, None, tmp_path).text
 
 

@@ -103,9 +103,9 @@ def link_and_prove(
     given = parse_inputs(shapes)
     with progress("Linking", 3, unit="steps") as advance:
         found = make_link(source, target, inputs=given, **options)
-        advance(note="found; running both networks")
         refusal = _refusal(found, require)
         asked = verify or fix or require_proof or (verify is None and found.origin.runs and not refusal)
+        advance(note="running both networks" if asked and found.origin.runs else "found")
         proof = None
         if asked and not _blocked(found):
             # What is required is asked for below, with everything listed; here it may not stop the run.

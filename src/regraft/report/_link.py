@@ -100,7 +100,8 @@ def _sentence(rows: Sequence[Json], model: Json, numbers: dict[str, int]) -> str
         return ""
     shared = sum(row.get("role") == "shared" for row in rows)
     told = joined([f"{number:,} {action}" for action, number in numbers.items() if number])
-    text = f"Of {counted(len(rows), 'tensor')} {told}; {shared:,} are shared with the source, "
+    are = "is" if max(numbers.values()) == 1 else "are"
+    text = f"Of {counted(len(rows), 'tensor')} there {are} {told}; {shared:,} shared with the source, "
     text += f"{len(rows) - shared:,} specific to the target."
     mass = model.get("source_mass") or {}
     if is_number(mass.get("unused")) and is_number(mass.get("parameters")) and mass["parameters"]:
@@ -207,7 +208,8 @@ def _verdict(proof: Json | None) -> tuple[str, str, str, str]:
             "?",
             "Nothing was run, so nothing is known of what the linked model computes.",
         )
-    said = shortened(proof.get("sentence") or "", 600)
+    said = shortened(str(proof.get("sentence") or "").removeprefix("not ").removeprefix("proven: "), 600)
+    said = said[:1].upper() + said[1:]
     if proof.get("proven"):
         return "PROVEN", "helped", "✓", said
     return "NOT PROVEN", "harmed", "✗", said

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from regraft.core.errors import LinkError
 from regraft.core.randomness import torch_randomness
-from regraft.linking.blueprint import TRUNK, Blueprint
-from regraft.linking.fixing import apply_fixes
+from regraft.linking.blueprint import Blueprint
 from regraft.linking.grafted import Grafted
 from regraft.linking.row import Row
+from regraft.linking.sparing import build_sparing
 from regraft.linking.whole import WholeBlueprint
-from regraft.sources import Checkpoint, build_trunk, open_tensors
-from regraft.sources.skeleton import weightless
+from regraft.sources import Checkpoint, open_tensors
 
 if TYPE_CHECKING:
     from regraft.linking.link import Link
@@ -34,9 +33,7 @@ def load_link(link: Link) -> nn.Module:
     weights = link.origin.weights() if carried else open_tensors({})
     places = model.state_dict(keep_vars=True)
     _check(link, carried, places, weights)
-    put = _Put(model)
-    for row in carried:
-        put(row.target, _make(row, weights, places[row.target]))
+    _fill(_Put(model), carried, places, weights)
     _check_memory(link, model)
     return model.eval()
 
@@ -64,18 +61,25 @@ def restore(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> Grafted:
 
 
 def _start(link: Link) -> nn.Module:
+    """The model with memory for what keeps the values that its own code gives it, and for little else."""
     blueprint = link.blueprint
-    if isinstance(blueprint, WholeBlueprint):
-        model = blueprint.skeleton() if all(row.carried for row in link.rows) else blueprint.build()
-        # Some networks compute a buffer from a parameter, and have none where parameters have no memory.
-        return blueprint.build() if any(buffer.is_meta for buffer in model.buffers()) else model
-    if any(row.target.startswith(TRUNK) and not row.carried for row in link.rows):
+    kept = {row.target for row in link.rows if _keeps(row)}
+    if len(kept) == len(link.rows) or (kept and _holds_module(blueprint)):
         return blueprint.build()
-    with weightless():
-        trunk = build_trunk(blueprint.source)
-    grafted = Grafted(trunk, {task.spec.name: task.head(trunk.width) for task in blueprint.tasks})
-    apply_fixes(grafted, blueprint.fixes)
-    return grafted
+    model = build_sparing(blueprint.build, kept) if kept else blueprint.skeleton()
+    # Some networks compute a buffer from a parameter, and have none where parameters have no memory.
+    return blueprint.build() if any(buffer.is_meta for buffer in model.buffers()) else model
+
+
+def _holds_module(blueprint: Blueprint | WholeBlueprint) -> bool:
+    """Whether the model is a module that was handed over: what is fresh there is what it holds."""
+    return isinstance(blueprint, WholeBlueprint) and isinstance(blueprint.handed, nn.Module)
+
+
+def _keeps(row: Row) -> bool:
+    """Whether a tensor keeps values that the network itself initialises: all of them, or some rows."""
+    steps = row.recipe.steps if row.recipe else ()
+    return not row.carried or any(min(step.options.get("picks", [0]), default=0) < 0 for step in steps)
 
 
 def _check(link: Link, carried: list[Row], places: Mapping[str, Tensor], weights: Checkpoint) -> None:
@@ -88,26 +92,87 @@ def _check(link: Link, carried: list[Row], places: Mapping[str, Tensor], weights
         shape = weights.shape(row.source) if row.source is not None and row.source in weights else None
         if shape is not None and shape != row.source_shape:
             wrong.append(f"  {row.source} has shape {shape} instead of {row.source_shape}")
+        place = places.get(row.target)
+        if row.recipe is None and place is not None and shape is not None and shape != tuple(place.shape):
+            wrong.append(
+                f"  {row.target} is {tuple(place.shape)}, and {row.source}, copied as it is, {shape}"
+            )
+    wrong += _torn(carried, places)
     if wrong:
         raise LinkError(
             f"this link is not one between {link.origin.name} and this model:\n" + "\n".join(wrong)
         )
 
 
-def _make(row: Row, weights: Checkpoint, place: Tensor) -> Tensor:
-    tensors = [weights.read(name) for name in row.sources]
-    if row.recipe is None:
-        return tensors[0].to(place.dtype)
+def _torn(carried: list[Row], places: Mapping[str, Tensor]) -> list[str]:
+    """Names of one tensor, which modules share, that would receive different things."""
+    first: dict[int, Row] = {}
+    wrong = []
+    for row in carried:
+        if row.target not in places:
+            continue
+        other = first.setdefault(id(places[row.target]), row)
+        if (row.sources, row.recipe) != (other.sources, other.recipe):
+            wrong.append(
+                f"  {other.target} and {row.target} are one tensor and would receive different things"
+            )
+    return wrong
+
+
+def _fill(put: _Put, carried: list[Row], places: Mapping[str, Tensor], weights: Checkpoint) -> None:
+    """Put what each row names into the model.
+
+    What is copied as it is comes first, read into the memory where it stays. The memory of all other tensors
+    is set aside before the first of them is made: what is needed for one on the way is then gone when the
+    next one is made, and leaves no holes between tensors that stay.
+    """
+    rows = list({id(places[row.target]): row for row in reversed(carried)}.values())[::-1]
+    made = [row for row in rows if row.recipe or weights.dtype(row.sources[0]) != places[row.target].dtype]
+    whole = {row.target for row in made}
+    for row in rows:
+        if row.target not in whole:
+            put(row.target, weights.read(row.sources[0]))
+    aside = [_set_aside(places[row.target]) for row in made]
+    for row, tensor in zip(made, aside, strict=True):
+        _make(row, weights, places[row.target], tensor)
+        put(row.target, tensor)
+
+
+def _set_aside(place: Tensor) -> Tensor:
+    """Memory for a tensor, which costs nothing until it is written to."""
+    return torch.empty(place.shape, dtype=place.dtype) if place.is_meta else place.detach()
+
+
+def _make(row: Row, weights: Checkpoint, place: Tensor, into: Tensor) -> None:
+    """Write the tensor that a row makes of its sources."""
+    recipe = row.recipe
+    if recipe is None:
+        into.copy_(weights.read(row.sources[0]))
+        return
+    if [step.name for step in recipe.steps] == ["concatenate"] and _stacks(row, weights, into):
+        start = 0
+        for name in row.sources:
+            part = weights.read(name)
+            into.narrow(0, start, len(part)).copy_(part)
+            start += len(part)
+        return
     try:
-        made = row.recipe.apply(tensors, place)
+        made = recipe.apply([weights.read(name) for name in row.sources], place)
     except (IndexError, RuntimeError) as error:
         raise LinkError(f"{row.target} cannot be made of {', '.join(row.sources)}: {error}") from error
-    if made.shape != place.shape:
+    if made.shape != into.shape:
         raise LinkError(
-            f"{row.target} is {tuple(place.shape)}; {', '.join(row.sources)} ({row.recipe.sentence}) gives "
+            f"{row.target} is {tuple(into.shape)}; {', '.join(row.sources)} ({recipe.sentence}) gives "
             f"{tuple(made.shape)}"
         )
-    return made
+    into.copy_(made)
+
+
+def _stacks(row: Row, weights: Checkpoint, into: Tensor) -> bool:
+    """Whether the sources, one below the other, are as large as the tensor."""
+    shapes = [weights.shape(name) for name in row.sources]
+    fits = all(len(shape) == into.ndim and shape[1:] == tuple(into.shape[1:]) for shape in shapes)
+    return into.ndim > 0 and fits and sum(shape[0] for shape in shapes) == into.shape[0]
 
 
 def _check_memory(link: Link, model: nn.Module) -> None:
@@ -140,5 +205,6 @@ class _Put:
             twin = nn.Parameter(tensor, requires_grad=place.requires_grad and tensor.is_floating_point())
             setattr(module, leaf, self.twins.setdefault(id(place), twin))
         else:
-            with torch.no_grad():
-                place.copy_(tensor)
+            if tensor.data_ptr() != place.data_ptr():  # else it was made in place
+                with torch.no_grad():
+                    place.copy_(tensor)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from regraft.linking.compare import says_nothing
+from regraft.linking.compare import spread_of
 from regraft.linking.cut import Cut, difference_of, find_cut
 from regraft.linking.fix import Fix
 from regraft.linking.fixing import apply_fixes
@@ -127,14 +127,28 @@ class Bench:
         ours, theirs = watch(self.target, call.target), watch(self.source, call.source)
         return self.cut.ours(ours), self.cut.theirs(theirs)
 
-    def differences(self) -> tuple[list[float], bool]:
-        """The relative difference on each input, and whether the values hardly depend on the input."""
+    def measure(self) -> Measure:
+        """Run both on every input and compare them where the cut says."""
         found, seen = [], []
         for call in self.calls:
             ours, theirs = self.values(call)
             found.append(difference_of(ours, theirs, mask_of(call.source)))
             seen.append(ours)
-        return found, all(says_nothing(one, self.tolerance) for one in zip(*seen, strict=False))
+        return Measure(max(found), max(map(spread_of, zip(*seen, strict=False)), default=0.0))
+
+    def pairs(self, call: SharedCall) -> tuple[Pair, ...]:
+        """Every step of the target on one input, with its counterpart."""
+        source = self.run if call is self.calls[0] else watch(self.source, call.source)
+        target = watch(self.target, call.target)
+        return pair_steps(source, target, self.places, mask_of(call.source))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The largest relative difference over all inputs, and how much the values depend on the input."""
+
+    difference: float
+    spread: float
 
 
 def open_bench(link: Link, inputs: Sequence[Given], tolerance: float) -> Bench:

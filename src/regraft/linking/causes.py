@@ -55,7 +55,7 @@ def find_fixes(link: Link, inputs: Sequence[Given], *, tolerance: float) -> tupl
         bench = open_bench(link, inputs, tolerance)
     except NotSharedError:
         return ()
-    if max(bench.differences()[0]) <= tolerance:
+    if bench.measure().difference <= tolerance:
         return ()
     fixes = search(bench).fixes
     if not fixes:

@@ -49,26 +49,19 @@ def _layouts(tensor: Tensor, shape: torch.Size) -> Iterator[Tensor]:
             yield small.permute(order).reshape(shape)
 
 
-def says_nothing(examples: Sequence[Tensor], tolerance: float) -> bool:
-    """Whether these values, one or more batches of them, hardly depend on the input.
+def spread_of(examples: Sequence[Tensor]) -> float:
+    """How much these values, one or more batches of them, depend on the input.
 
-    True where all examples give the same within ``tolerance`` of the largest value: zeros, or a constant. Two
-    networks that agree in such values have shown nothing.
+    The largest difference between an example and the first one, over the largest value; over all values where
+    there is one example only. Zero for zeros and for constants: two networks that agree in such values have
+    shown nothing.
     """
     rows = [tensor.detach().double().flatten(1) for tensor in examples if tensor.ndim > 1]
-    rows = [row for row in rows if rows and row.shape[1] == rows[0].shape[1]]
-    if not rows:
-        return _is_constant(torch.cat([tensor.detach().double().flatten() for tensor in examples]), tolerance)
-    every = torch.cat(rows)
-    scale = every.abs().max().item()
-    spread = (every - every[:1]).abs().max().item()
+    rows = [row for row in rows if row.shape[1] == rows[0].shape[1]]
+    every = torch.cat(rows) if rows else torch.cat([one.detach().double().reshape(-1, 1) for one in examples])
+    if every.numel() == 0:
+        return 0.0
     if every.shape[0] == 1:
-        return _is_constant(every.flatten(), tolerance)
-    return not spread > tolerance * scale
-
-
-def _is_constant(values: Tensor, tolerance: float) -> bool:
-    if values.numel() == 0:
-        return True
-    spread = (values.max() - values.min()).item()
-    return not spread > tolerance * values.abs().max().item()
+        every = every.reshape(-1, 1)
+    scale = every.abs().max().item()
+    return (every - every[:1]).abs().max().item() / scale if scale else 0.0

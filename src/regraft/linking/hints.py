@@ -9,6 +9,7 @@ from torch import Tensor
 
 from regraft.linking.bench import Bench, Comparison
 from regraft.linking.compare import relative_difference
+from regraft.linking.doubts import find_random
 
 _SCALES = re.compile(r"(^|[._])(gamma(_\d)?|ls\d|layer_?scale\d?|lambda\d?|lambda_\d)([._]|$)")
 _NORMS = re.compile(r"(^|[._])(norm|ln|layer_?norm|final_norm|ln_f|post_?layer_?norm|fc_norm)([._]|$)", re.I)
@@ -122,11 +123,5 @@ def _poolings(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 
 def _randomness(bench: Bench) -> Iterator[str]:
-    from regraft.linking.doubts import is_random
-
-    for side, network, call in (
-        ("source", bench.source, bench.calls[0].source),
-        ("target", bench.target, bench.calls[0].target),
-    ):
-        if is_random(network, call, bench.tolerance):
-            yield f"the {side} gives other values each time: dropout or stochastic depth is left on"
+    for side in find_random(bench):
+        yield f"the {side} gives other values each time: dropout or stochastic depth is left on"

@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from regraft.linking.compare import relative_difference
-from regraft.linking.network import Given, Whole
+from regraft.linking.network import Given
 from regraft.linking.prepared import compare_preprocessing
 
 if TYPE_CHECKING:
-    from regraft.linking.bench import Bench
     from regraft.linking.link import Link
-    from regraft.sources import Trunk
 
 __all__ = ["Proof", "prove", "relative_difference"]
 
@@ -109,6 +104,7 @@ def prove(link: Link, inputs: Sequence[Given], *, tolerance: float, causes: bool
     """
     from regraft.linking.bench import open_bench
     from regraft.linking.inputs import NotSharedError
+    from regraft.linking.judge import judge
     from regraft.linking.sanity import look_at
 
     if not link.origin.runs:
@@ -118,113 +114,12 @@ def prove(link: Link, inputs: Sequence[Given], *, tolerance: float, causes: bool
     except NotSharedError as error:
         proof = Proof(False, math.inf, None, tolerance=tolerance, compared="nothing", reason=str(error))
     else:
-        proof = _judge(bench)
+        proof = judge(bench)
         if causes and not proof.proven and not proof.reason:
             from regraft.linking.causes import find_causes
 
             proof = replace(proof, causes=find_causes(bench))
     return replace(proof, preprocessing=_preprocessing(link))
-
-
-def _judge(bench: Bench) -> Proof:
-    from regraft.linking.doubts import find_doubt, find_notes
-    from regraft.linking.unseen import find_unseen
-
-    found, empty = bench.differences()
-    if empty and max(found) <= bench.tolerance:
-        bench = _step_back(bench)
-        found, empty = bench.differences()
-    worst = max(found)
-    agrees = worst <= bench.tolerance
-    carried = [name for name, row in bench.rows.items() if row.carried]
-    unseen = find_unseen(bench.target, bench.calls[0].target, bench.cut, carried) if agrees else ()
-    reason = find_doubt(bench, empty=empty, unseen=unseen) if agrees else ""
-    proven = agrees and not reason
-    blocks = _block_by_block(bench) or [*_module_by_module(bench), _end(bench, worst)]
-    first = None if agrees else _first(blocks, bench.tolerance)
-    return Proof(
-        proven=proven,
-        max_relative_difference=worst,
-        first_difference=first[1] if first else None,
-        differences=tuple((name, value) for name, _, _, value in blocks),
-        tolerance=bench.tolerance,
-        compared=_say_compared(bench),
-        first_module=first[2] if first else "",
-        unseen=unseen or (),
-        reason=reason,
-        notes=find_notes(bench, unseen),
-    )
-
-
-def _step_back(bench: Bench) -> Bench:
-    """Outputs that do not depend on the input show nothing: compare what enters the last module instead."""
-    steps = bench.compare().pairs
-    last = steps[-1] if steps else None
-    if last is None or bench.cut.head or last.target.entering is None or last.source.entering is None:
-        return bench
-    free = tuple(range(len(bench.run.outputs)))
-    cut = replace(bench.cut, head=last.target.path, native=last.source.path, free=free, new=False)
-    return replace(bench, cut=cut)
-
-
-_Line = tuple[str, str, str, float]
-"""Name of the line, block, module and relative difference."""
-
-
-def _block_by_block(bench: Bench) -> list[_Line]:
-    """Two trunks with the same blocks are run in step."""
-    native, linked = bench.source.module, bench.target.module
-    if not isinstance(native, Whole) or not isinstance(linked, Whole) or native.head or linked.head:
-        return []
-    if native.trunk.block_names != linked.trunk.block_names:
-        return []
-    worst: dict[str, float] = {}
-    with torch.inference_mode():
-        for call in bench.calls:
-            for name, difference in _run_blocks(native.trunk, linked.trunk, call.source.args[0]):
-                worst[name] = max(worst.get(name, 0.0), difference)
-    return [(name, name, "", difference) for name, difference in worst.items()]
-
-
-def _run_blocks(native: Trunk, linked: Trunk, batch: Any) -> list[tuple[str, float]]:
-    differences = []
-    ours: Tensor | None = None
-    theirs: Tensor | None = None
-    for mine, other in zip(linked.blocks, native.blocks, strict=True):
-        ours = mine.run(linked.network, ours, batch)
-        theirs = other.run(native.network, theirs, batch)
-        differences.append((mine.name, relative_difference(ours, theirs)))
-    return differences
-
-
-def _module_by_module(bench: Bench) -> list[_Line]:
-    lines = []
-    for pair in bench.compare().pairs:
-        known = [value for value in (pair.entering, pair.leaving) if value is not None]
-        if known:
-            step = pair.target
-            block = bench.target.blocks(step.names[0]) or step.path
-            lines.append((step.path or block, block, step.path, max(known)))
-    return lines
-
-
-def _first(lines: Sequence[_Line], tolerance: float) -> _Line | None:
-    # Not "difference > tolerance": a difference that is not a number has to count as one.
-    return next((line for line in lines if not line[3] <= tolerance), None)
-
-
-def _end(bench: Bench, worst: float) -> _Line:
-    """What was compared, behind the last module."""
-    name = f"into {bench.cut.head}" if bench.cut.head else "the outputs"
-    return (name, name, "", worst)
-
-
-def _say_compared(bench: Bench) -> str:
-    from regraft.linking.blueprint import Blueprint
-
-    if bench.cut.head:
-        return f"what enters its {'new head' if bench.cut.new else 'last layer'} {bench.cut.head}"
-    return "features" if isinstance(bench.link.blueprint, Blueprint) else "outputs"
 
 
 def _preprocessing(link: Link) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from regraft.linking.bench import Bench
 from regraft.linking.fix import Fix
 from regraft.linking.fixing import EPSILONS, HEADS, named_number
 from regraft.linking.padding import padding_of
+from regraft.linking.pairing import Pair
 
 _LIKELY = ("relu", "gelu", "gelu_tanh", "quick_gelu", "silu", "hardswish", "relu6")
 
@@ -25,10 +26,6 @@ class Trial:
     sentence: str
 
 
-_Setting = tuple[str, Any, Any]
-"""Path of the target's module, the source's value, the target's value."""
-
-
 def list_trials(bench: Bench) -> tuple[Trial, ...]:
     """Everything worth trying, what can be read off both networks first."""
     modules = _paired_modules(bench)
@@ -36,20 +33,38 @@ def list_trials(bench: Bench) -> tuple[Trial, ...]:
     return (*read_off, *_norms_first(bench), *_activations(bench))
 
 
-def _paired_modules(bench: Bench) -> list[tuple[str, nn.Module, nn.Module]]:
-    """Path of the target's module, it, and the source's module whose tensors it has."""
+@dataclass(frozen=True)
+class _Modules:
+    """A target's module, the source's whose tensors it has, and whether that one reads a wider input."""
+
+    path: str
+    source: nn.Module
+    target: nn.Module
+    padded: bool
+
+
+def _paired_modules(bench: Bench) -> list[_Modules]:
     theirs = dict(bench.source.module.named_modules())
     ours = dict(bench.target.module.named_modules())
     return [
-        (pair.target.path, theirs[pair.source.path], ours[pair.target.path])
+        _Modules(pair.target.path, theirs[pair.source.path], ours[pair.target.path], _is_padded(pair))
         for pair in bench.compare().pairs
         if pair.target.time == 0
     ]
 
 
-def _epsilons(modules: Sequence[tuple[str, nn.Module, nn.Module]]) -> Iterator[Trial]:
+def _is_padded(pair: Pair) -> bool:
+    """Whether the source pads in a step of its own before this one."""
+    ours, theirs = pair.target.entering, pair.source.entering
+    if ours is None or theirs is None or ours.ndim != 4 or theirs.ndim != 4:
+        return False
+    return theirs.shape[:2] == ours.shape[:2] and theirs.shape[2:] > ours.shape[2:]
+
+
+def _epsilons(modules: Sequence[_Modules]) -> Iterator[Trial]:
     groups: dict[tuple[str, float, float], list[str]] = {}
-    for path, source, target in modules:
+    for one in modules:
+        path, source, target = one.path, one.source, one.target
         theirs, ours = named_number(source, EPSILONS), named_number(target, EPSILONS)
         if theirs is None or ours is None:
             continue
@@ -72,20 +87,21 @@ def _say_norm(module: nn.Module) -> str:
     return next((words for kind, words in kinds.items() if isinstance(module, kind)), "norm")
 
 
-def _paddings(modules: Sequence[tuple[str, nn.Module, nn.Module]]) -> Iterator[Trial]:
+def _paddings(modules: Sequence[_Modules]) -> Iterator[Trial]:
     """Only convolutions whose output would differ: SAME is symmetric at stride 1 with an odd kernel."""
-    groups: dict[tuple[str, tuple[int, ...]], list[tuple[str, Any]]] = {}
-    for path, source, target in modules:
-        theirs, ours = padding_of(source), padding_of(target)
+    groups: dict[tuple[int, ...] | None, list[tuple[str, Any, bool]]] = {}
+    for one in modules:
+        path, target = one.path, one.target
+        theirs, ours = "same" if one.padded else padding_of(one.source), padding_of(target)
         if theirs is None or ours is None or theirs == ours:
             continue
         assert isinstance(target, nn.Conv2d)
         if "same" in (theirs, ours) and _is_symmetric(target, ours if theirs == "same" else theirs):
             continue
-        key = (str(theirs), () if theirs == "same" else tuple(int(side) for side in theirs))
-        groups.setdefault(key, []).append((path, ours))
-    for (_, sides), found in groups.items():
-        yield _padding(list(sides) or "same", found)
+        key = None if isinstance(theirs, str) else tuple(theirs)
+        groups.setdefault(key, []).append((path, ours, max(target.stride) > 1))
+    for sides, found in groups.items():
+        yield _padding("same" if sides is None else list(sides), found)
 
 
 def _is_symmetric(conv: nn.Conv2d, padding: str | list[int]) -> bool:
@@ -95,27 +111,29 @@ def _is_symmetric(conv: nn.Conv2d, padding: str | list[int]) -> bool:
     return all(length % 2 == 0 for length in reach) and padding == [length // 2 for length in reach]
 
 
-def _padding(value: str | list[int], found: Sequence[tuple[str, Any]]) -> Trial:
-    paths = tuple(path for path, _ in found)
-    had = found[0][1] if len({str(one) for _, one in found}) == 1 else None
-    sentence = (
-        f"padding: {_say_padding(value)} in the source, {_say_padding(found[0][1])} in the target "
-        f"({_count(paths, 'convolution')})"
-    )
-    return Trial(Fix("padding", paths, value, had), sentence)
+def _padding(value: str | list[int], found: Sequence[tuple[str, Any, bool]]) -> Trial:
+    paths = tuple(path for path, _, _ in found)
+    had = [one for _, one, _ in found]
+    kind = "strided convolution" if all(strided for _, _, strided in found) else "convolution"
+    same = all(one == had[0] for one in had)
+    theirs, ours = _say_padding(value), _say_padding(had[0])
+    if theirs == ours:
+        theirs, ours = f"{theirs} {value}", f"{ours} {had[0] if same else 'of other widths'}"
+    sentence = f"padding: {theirs} in the source, {ours} in the target ({_count(paths, kind)})"
+    return Trial(Fix("padding", paths, value, had[0] if same else None), sentence)
 
 
 def _say_padding(value: Any) -> str:
     if value == "same":
         return "SAME (as TensorFlow)"
-    return f"symmetric {'x'.join(map(str, value))}" if len(value) == 2 else f"{value} pixels"
+    return "symmetric" if len(value) == 2 else "asymmetric"
 
 
-def _strides(modules: Sequence[tuple[str, nn.Module, nn.Module]]) -> Iterator[Trial]:
+def _strides(modules: Sequence[_Modules]) -> Iterator[Trial]:
     for kind in ("stride", "dilation"):
         groups: dict[tuple[Any, Any], list[str]] = {}
-        for path, source, target in modules:
-            theirs, ours = getattr(source, kind, None), getattr(target, kind, None)
+        for one in modules:
+            path, theirs, ours = one.path, getattr(one.source, kind, None), getattr(one.target, kind, None)
             if isinstance(theirs, tuple) and isinstance(ours, tuple) and theirs != ours:
                 groups.setdefault((theirs, ours), []).append(path)
         for (given, had), paths in groups.items():

@@ -56,7 +56,7 @@ def restore(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> Grafted:
         raise LinkError("these tensors are not those of the model:\n" + "\n".join(wrong))
     put = _Put(model)
     for name, place in places.items():
-        put(name, tensors[name].to(place.dtype, copy=True))
+        put([name], tensors[name].to(place.dtype, copy=True))
     return model.eval()
 
 
@@ -126,16 +126,19 @@ def _fill(put: _Put, carried: list[Row], places: Mapping[str, Tensor], weights: 
     is set aside before the first of them is made: what is needed for one on the way is then gone when the
     next one is made, and leaves no holes between tensors that stay.
     """
-    rows = list({id(places[row.target]): row for row in reversed(carried)}.values())[::-1]
+    names: dict[int, list[str]] = {}
+    for row in carried:
+        names.setdefault(id(places[row.target]), []).append(row.target)
+    rows = [row for row in carried if row.target == names[id(places[row.target])][0]]
     made = [row for row in rows if row.recipe or weights.dtype(row.sources[0]) != places[row.target].dtype]
     whole = {row.target for row in made}
     for row in rows:
         if row.target not in whole:
-            put(row.target, weights.read(row.sources[0]))
+            put(names[id(places[row.target])], weights.read(row.sources[0]))
     aside = [_set_aside(places[row.target]) for row in made]
     for row, tensor in zip(made, aside, strict=True):
         _make(row, weights, places[row.target], tensor)
-        put(row.target, tensor)
+        put(names[id(places[row.target])], tensor)
 
 
 def _set_aside(place: Tensor) -> Tensor:
@@ -194,7 +197,11 @@ class _Put:
         self.twins: dict[int, nn.Parameter] = {}
         self.keep: list[Tensor] = []  # an id is only an identity while its owner lives
 
-    def __call__(self, name: str, tensor: Tensor) -> None:
+    def __call__(self, names: list[str], tensor: Tensor) -> None:
+        for name in names:
+            self._put(name, tensor)
+
+    def _put(self, name: str, tensor: Tensor) -> None:
         path, _, leaf = name.rpartition(".")
         module = self.model.get_submodule(path)
         place = getattr(module, leaf)

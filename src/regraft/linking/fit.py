@@ -68,9 +68,14 @@ def _pair_roles(target: Unit, source: Unit) -> dict[str, str] | None:
     if target.kind.startswith("table") or source.kind.startswith("table"):
         left = [role for role in target.shapes if not _computed(role)]
         right = [role for role in source.shapes if not _computed(role)]
-        if len(left) != 1 or len(right) != 1:
-            return {role: role for role in left if role in right} or None
-        return {left[0]: right[0]}
+        named = {role: role for role in left if role in right}
+        # Several tables that meet the activation at once, as two first tokens: the rest in order.
+        rest = zip(
+            (role for role in left if role not in named),
+            (role for role in right if role not in named),
+            strict=False,
+        )
+        return {**named, **dict(rest)} or None
     shared = {role: role for role in target.shapes if role in source.shapes}
     first = "weight" if "weight" in target.shapes else next(iter(target.shapes), "")
     return shared if first in shared else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.core.console import say
 from regraft.core.errors import LinkError
-from regraft.linking.blueprint import Blueprint
+from regraft.linking.blueprint import HEADS, Blueprint
 from regraft.linking.coverage import Coverage, measure
 from regraft.linking.fix import Fix
 from regraft.linking.network import Given
@@ -64,11 +64,11 @@ class Link:
 
     @property
     def graft(self) -> Blueprint:
-        """The blueprint, of a link to a trunk with heads; raises ``LinkError`` where the target is a module."""
+        """The blueprint of a trunk with heads; raises ``LinkError`` where the target is a module."""
         if not isinstance(self.blueprint, Blueprint):
             raise LinkError(
-                f"the target {self.blueprint.name} is a module with a head of its own: load it with link.load(). "
-                "To fine-tune it, link to data and name it as the network (network=, --network)"
+                f"the target {self.blueprint.name} is a module with a head of its own: load it with "
+                "link.load(). To fine-tune it, link to data and name it as the network (network=, --network)"
             )
         return self.blueprint
 
@@ -123,13 +123,22 @@ class Link:
 
         conflicts = tuple(row for row in self.rows if row.conflict)
         if conflicts:
-            raise LinkError(self._complaint(conflicts, "rows that do not fit cannot be loaded"))
-        if self.uncovered and self.required > 0:
+            raise LinkError(self._complaint(self.uncovered, "rows that do not fit cannot be loaded"))
+        if self.required > 0:
             self.require(self.required)
-            say(f"{len(self.uncovered)} shared tensors receive nothing and start fresh:")
-            for line in format_rows(self.uncovered):
-                say(line)
+            self._say_fresh()
         return load_link(self)
+
+    def _say_fresh(self) -> None:
+        """Say every tensor that starts fresh, with the reason; a graft's heads are new by their nature."""
+        specific = [row for row in self.rows if row.role == "specific" and not row.carried]
+        if isinstance(self.blueprint, Blueprint):
+            specific = [row for row in specific if not row.target.startswith(HEADS)]
+        for rows, words in ((self.uncovered, "shared"), (specific, "of the target alone")):
+            if rows:
+                say(f"{len(rows)} tensors ({words}) receive nothing and start fresh:")
+                for line in format_rows(rows):
+                    say(line)
 
     def verify(self, *inputs: Given, tolerance: float = 1e-5) -> Proof:
         """Run the source's own network beside the linked one on the same inputs and compare block by block.

@@ -100,8 +100,7 @@ def _sentence(rows: Sequence[Json], model: Json, numbers: dict[str, int]) -> str
         return ""
     shared = sum(row.get("role") == "shared" for row in rows)
     told = joined([f"{number:,} {action}" for action, number in numbers.items() if number])
-    are = "is" if max(numbers.values()) == 1 else "are"
-    text = f"Of {counted(len(rows), 'tensor')} there {are} {told}; {shared:,} shared with the source, "
+    text = f"{counted(len(rows), 'tensor')}: {told}; {shared:,} shared with the source, "
     text += f"{len(rows) - shared:,} specific to the target."
     mass = model.get("source_mass") or {}
     if is_number(mass.get("unused")) and is_number(mass.get("parameters")) and mass["parameters"]:
@@ -210,6 +209,8 @@ def _verdict(proof: Json | None) -> tuple[str, str, str, str]:
         )
     said = shortened(str(proof.get("sentence") or "").removeprefix("not ").removeprefix("proven: "), 600)
     said = said[:1].upper() + said[1:]
+    if proof.get("proven") and str(proof.get("compared") or "").startswith("what enters"):
+        return "PROVEN IN PART", "open", "✓", said
     if proof.get("proven"):
         return "PROVEN", "helped", "✓", said
     return "NOT PROVEN", "harmed", "✗", said

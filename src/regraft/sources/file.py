@@ -10,7 +10,7 @@ import torch
 
 from regraft.core.errors import SourceError, UsageError
 from regraft.core.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
-from regraft.sources.checkpoint import describe, read_files, weight_files
+from regraft.sources.checkpoint import describe, open_checkpoint, weight_files
 from regraft.sources.module import build_user, from_handed
 from regraft.sources.source import BuilderSpec, NativeHead, Source
 
@@ -93,7 +93,7 @@ def _steps(size: int, tokenizer: str | Path | None) -> Preprocessing:
 def _check_names(source: Source) -> None:
     """A checkpoint that shares no name with the network is another network's."""
     assert source.weights is not None
-    held = set(read_files(source.weights.files))
+    held = set(open_checkpoint(source.weights.files).names())
     with torch.device("meta"):
         wanted = set(build_user(source).network.state_dict())
     if any(name in held or any(found.endswith("." + name) for found in held) for name in wanted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +72,8 @@ def find_weights(name: str, **options: Any) -> Source:
     source: Source = replace(reader(rest, **options), options=_plain(options))
     if source.builder.name != "user":
         return complete(source)
-    return replace(source, parameters=sum(tensor.numel() for tensor in read_weights(source).values()))
+    weights = open_weights(source)
+    return replace(source, parameters=sum(math.prod(weights.shape(name)) for name in weights.names()))
 
 
 def find_network(name: str, **options: Any) -> Source:
@@ -131,30 +133,23 @@ def build_trunk(source: Source) -> Trunk:
     return trunk
 
 
-def read_weights(source: Source) -> dict[str, Tensor]:
-    """All of the source's tensors at once, named as in the checkpoint; see :func:`open_weights`."""
+def open_weights(source: Source) -> Checkpoint:
+    """The source's tensors, named as in the checkpoint and read one at a time."""
     if source.weights is None:
         raise SourceError(f"{source.name} was never pretrained: it has no weights")
-    tensors: dict[str, Tensor]
-    if not source.weights.files:
-        tensors = _load("module").read_module(source)
-        return tensors
-    reader = getattr(builder_module(source), "read", None)
-    if reader is None:
-        from regraft.sources.checkpoint import read_files
-
-        return read_files(source.weights.files)
-    tensors = reader(source)
-    return tensors
-
-
-def open_weights(source: Source) -> Checkpoint:
-    """The tensors of :func:`read_weights`, read one at a time where the source is plain files."""
     from regraft.sources.checkpoint import open_checkpoint, open_tensors
 
-    if source.weights is None or not source.weights.files or hasattr(builder_module(source), "read"):
-        return open_tensors(read_weights(source))
-    return open_checkpoint(source.weights.files)
+    if not source.weights.files:
+        return open_tensors(_load("module").read_module(source))
+    opener = getattr(builder_module(source), "open_weights", None)
+    opened: Checkpoint = opener(source) if opener else open_checkpoint(source.weights.files)
+    return opened
+
+
+def read_weights(source: Source) -> dict[str, Tensor]:
+    """All of the source's tensors at once; see :func:`open_weights`."""
+    weights = open_weights(source)
+    return {name: weights.read(name) for name in weights.names()}
 
 
 def builder_module(source: Source) -> Any:

@@ -18,6 +18,8 @@ from regraft.sources.trunk import Block, Trunk
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from regraft.sources.checkpoint import Checkpoint
+
 PURPOSE = "Reading transformers models"
 EXTRA = "regraft[hf]"
 _BERT_LIKE = ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel")
@@ -93,25 +95,25 @@ def as_trunk(network: Any, pooling: str, width: int) -> Trunk:
     return Trunk(network, [Block("network", partial(_whole, pooling), ("",))], width)
 
 
-def read(source: Source) -> dict[str, Tensor]:
+def open_weights(source: Source) -> Checkpoint:
     """The checkpoint's tensors; names older than the installed library are translated by the library."""
     import torch
 
-    from regraft.sources.checkpoint import read_files
+    from regraft.sources.checkpoint import open_checkpoint, open_tensors
     from regraft.sources.registry import build_trunk
 
     assert source.weights is not None
-    tensors = read_files(source.weights.files)
+    opened = open_checkpoint(source.weights.files)
     with torch.device("meta"):
         names = set(build_trunk(source).network.state_dict())
     missing = [
-        name for name in names if not any(found == name or found.endswith("." + name) for found in tensors)
+        name for name in names if not any(found == name or found.endswith("." + name) for found in opened)
     ]
     folder = _folder(source)
     if not missing or folder is None:
-        return tensors
+        return opened
     network, absent = _from_pretrained(source, folder)
-    return {name: tensor for name, tensor in network.state_dict().items() if name not in absent}
+    return open_tensors({name: tensor for name, tensor in network.state_dict().items() if name not in absent})
 
 
 def load_native(source: Source) -> Trunk | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -73,10 +74,11 @@ def test_a_folded_norm_computes_the_same(
     with torch.no_grad():
         norm.weight.normal_()
         norm.bias.normal_()
-        norm.running_mean.normal_()
-        norm.running_var.uniform_(0.1, 3.0)
-    parts = [layer.weight, *([layer.bias] if biased else []), norm.weight, norm.bias]
-    tensors = [part.detach() for part in (*parts, norm.running_mean, norm.running_var)]
+        mean, variance = norm.get_buffer("running_mean").normal_(), norm.get_buffer("running_var")
+        variance.uniform_(0.1, 3.0)
+    biases = [layer.get_parameter("bias")] if biased else []
+    parts = [layer.weight, *biases, norm.weight, norm.bias, mean, variance]
+    tensors = [part.detach() for part in parts]
     folded = nn.Conv2d(inputs, 6, kernel)
     names = tuple(map(str, range(len(tensors))))
     with torch.no_grad():
@@ -161,7 +163,7 @@ def test_a_constant_needs_no_source_and_the_place_gives_the_type() -> None:
     assert torch.equal(made, torch.full((3, 2), 0.5, dtype=torch.float16))
 
 
-EXAMPLES = {
+EXAMPLES: dict[str, dict[str, Any]] = {
     "permute": {"dims": [1, 0]},
     "reshape": {"shape": [2, 3, 1, 1]},
     "concatenate": {},

@@ -302,3 +302,28 @@ def test_a_network_that_does_not_export_is_ordered_as_it_runs() -> None:
     link = join(model, lambda: Branching(("s", "t", "u")), given).require(1.0)
     assert same(model, link.load(), given) < 1e-6
     assert {row.rule for row in link.rows} == {"order and shape"}
+
+
+def test_a_layer_written_out_is_transposed_with_its_bias() -> None:
+    """The same names, and squares: only what the networks do says that the weights lie the other way."""
+
+    class InputsFirst(nn.Module):
+        def __init__(self, given: int, made: int):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(given, made))
+            self.bias = nn.Parameter(torch.zeros(made))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.weight + self.bias
+
+    def written_out() -> nn.Module:
+        vit = Vit()
+        for layer in vit.blocks:
+            layer.a.qkv, layer.a.proj = InputsFirst(48, 144), InputsFirst(48, 48)
+            layer.f1, layer.f2 = InputsFirst(48, 96), InputsFirst(96, 48)
+        return vit
+
+    for source, target in ((written_out, Vit), (Vit, written_out)):
+        model = shaken(source())
+        link = join(model, target, PIXELS).require(1.0)
+        assert same(model, link.load(), PIXELS) < 1e-6

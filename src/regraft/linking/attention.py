@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from regraft.linking.nodes import operation
+
 # Operations that move numbers about and do not change them, or that scale all of them alike.
 _MOVES = {
     "view", "reshape", "permute", "transpose", "t", "unflatten", "flatten", "contiguous", "clone", "alias",
@@ -51,8 +53,6 @@ def part_rows(node: Node, tainted: set[Node], found: set[Node]) -> dict[str, tup
 
 def _readers(node: Node, tainted: set[Node], found: set[Node]) -> list[tuple[Node, int, str]]:
     """The attention operations that read a layer's output: the node, which argument, which part."""
-    from regraft.linking.operators import operation
-
     seen, queue, readers = {node}, [node], []
     while queue and len(seen) < _LIMIT:
         current = queue.pop(0)
@@ -65,7 +65,7 @@ def _readers(node: Node, tainted: set[Node], found: set[Node]) -> list[tuple[Nod
                 readers += [(user, place, "qkv"[place]) for place in places if place < 3]
             elif name in _PRODUCTS and user not in found:
                 readers += [(user, place, _product_part(user, place)) for place in places]
-            elif _passes(user) and user not in found:
+            elif _passes(user) and (user not in found or _adds_vector(user)):
                 seen.add(user)
                 queue.append(user)
     return [reader for reader in readers if reader[2]]
@@ -73,15 +73,17 @@ def _readers(node: Node, tainted: set[Node], found: set[Node]) -> list[tuple[Nod
 
 def _passes(node: Node) -> bool:
     """Whether a node hands on the numbers that it gets, moved or all scaled alike."""
-    from regraft.linking.operators import operation
+    return operation(node) in _MOVES | _SCALES or _appends_nothing(node) or _adds_vector(node)
 
-    return operation(node) in _MOVES | _SCALES or _appends_nothing(node)
+
+def _adds_vector(node: Node) -> bool:
+    """Whether it adds a bias: the same number to every value of a row."""
+    sizes = [len(argument.meta["val"].shape) for argument in node.all_input_nodes]
+    return operation(node) == "add" and len(sizes) == 2 and min(sizes) == 1 < max(sizes)
 
 
 def _appends_nothing(node: Node) -> bool:
     """Whether it joins a tensor to empty ones, as to a cache that holds nothing yet."""
-    from regraft.linking.operators import operation
-
     if operation(node) != "cat":
         return False
     sizes = [argument.meta["val"].numel() for argument in node.all_input_nodes]
@@ -97,8 +99,6 @@ def _product_part(product: Node, place: int) -> str:
 
 
 def _reaches_softmax(node: Node) -> bool:
-    from regraft.linking.operators import operation
-
     queue, seen = [node], {node}
     while queue and len(seen) < 60:
         for user in queue.pop(0).users:
@@ -111,8 +111,6 @@ def _reaches_softmax(node: Node) -> bool:
 
 
 def _comes_from_softmax(node: Node) -> bool:
-    from regraft.linking.operators import operation
-
     for _ in range(20):
         if operation(node) in _SOFT:
             return True
@@ -129,8 +127,6 @@ def _argument(node: Node, place: int) -> Node | None:
 
 def _send(node: Node, start: Node) -> Tensor | None:
     """The numbers of the rows of ``start``'s output as they arrive at ``node``; None where they do not."""
-    from regraft.linking.operators import operation
-
     path: list[Node] = []
     current = node
     while current is not start:
@@ -159,8 +155,6 @@ def _apply(step: Node, previous: Node, value: Any) -> Any:
 
 def _descends(node: Node, start: Node) -> bool:
     """Whether a node's value is moved or scaled from ``start``'s."""
-    from regraft.linking.operators import operation
-
     queue, seen = [node], {node}
     while queue and len(seen) < _LIMIT:
         current = queue.pop()

@@ -36,6 +36,8 @@ def _head_row(slot: Slot, heads: Sequence[NativeHead], shapes: Mapping[str, Shap
     picks = pick_rows(spec.classes, best.classes)
     key = _key(best, slot, spec)
     fits = key in shapes and shapes[key][0] == len(best.classes) and shapes[key][1:] == slot.shape[1:]
+    if not best.classes:
+        return fresh_row(slot, "new head: the source does not name its classes", role="specific")
     if not fits or max(picks) < 0 or slot.shape[0] != len(picks):
         return fresh_row(slot, "no class name in common", role="specific")
     return _carried(slot, key, picks, shapes[key])

@@ -10,6 +10,7 @@ import torch
 from torch.fx import Node
 
 from regraft.linking.attention import find_part, part_rows
+from regraft.linking.nodes import operation
 
 _KINDS = {
     "conv1d": "conv",
@@ -152,12 +153,6 @@ def follows_input(exported: torch.export.ExportedProgram) -> set[Node]:
         ):
             tainted.add(node)
     return tainted
-
-
-def operation(node: Node) -> str:
-    """``conv2d`` for ``aten.conv2d.default``; an operation in place is called as the one that is not."""
-    name = str(getattr(node.target, "__name__", node.target)).split(".")[0]
-    return name if name.startswith("_") or not name.endswith("_") else name[:-1]
 
 
 def _parameters(exported: torch.export.ExportedProgram, tainted: set[Node]) -> dict[Node, tuple[str, ...]]:

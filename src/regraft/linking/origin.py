@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -40,7 +42,9 @@ class Origin:
     module
         A network in memory with its weights.
     file
-        A checkpoint without a network: what it computes is not known.
+        A checkpoint. Without ``builder`` what it computes is not known.
+    builder
+        Builds the network of ``file``.
     given
         Inputs that ``module`` can read; guessed from its first layer where None.
     """
@@ -49,12 +53,14 @@ class Origin:
     source: Source | None = None
     module: nn.Module | None = field(default=None, repr=False)
     file: Path | None = None
+    builder: Callable[[], nn.Module] | None = field(default=None, repr=False)
     given: Given | None = field(default=None, repr=False, compare=False)
 
     @property
     def runs(self) -> bool:
         """Whether the network is at hand, so that it can be run beside the target."""
-        return self.module is not None or (self.source is not None and self.source.weights is not None)
+        trained = self.source is not None and self.source.weights is not None
+        return trained or self.module is not None or self.builder is not None
 
     @property
     def heads(self) -> tuple[NativeHead, ...]:
@@ -81,6 +87,9 @@ class Origin:
         if self.module is not None:
             with weightless():
                 return self._of_module(copy_module(self.module))
+        if self.builder is not None:
+            with weightless():
+                return self._of_file(self.builder())
         return None
 
     def native(self, *, head: bool) -> Network:
@@ -89,6 +98,8 @@ class Origin:
             network = self._of_trunk(load_native(self.source), head=head)
             self._fill_head(network)
             return network
+        if self.builder is not None:
+            return self._filled(self._of_file(self.builder().eval()))
         if self.module is None:
             raise LinkError(
                 f"{self.name} is a checkpoint without a network: nothing can be run beside the target. "
@@ -96,13 +107,11 @@ class Origin:
             )
         # In eval mode without touching the caller's module: a second object that shares its tensors.
         memo = {id(tensor): tensor for tensor in [*self.module.parameters(), *self.module.buffers()]}
-        import copy
-
         return self._of_module(copy.deepcopy(self.module, memo).eval())
 
     def _of_trunk(self, trunk: Trunk, *, head: bool) -> Network:
         assert self.source is not None
-        keys = self._keys(trunk)
+        keys = {f"trunk.network.{name}": key for name, key in self._keys(trunk.network).items()}
         own = self._head(trunk.width) if head else None
         if own is not None:
             native = self.source.heads[0]
@@ -117,21 +126,22 @@ class Origin:
             lambda name: "head" if name.startswith("head.") else trunk.block_of(_local(name)),
         )
 
-    def _keys(self, trunk: Trunk) -> dict[str, str]:
+    def _keys(self, network: nn.Module) -> dict[str, str]:
         """Names in the network to names in the checkpoint, which may have a prefix before each."""
         weights = self.weights()
         offered = {name: weights.shape(name) for name in weights.names()}
-        wanted = {name: tuple(value.shape) for name, value in trunk.network.state_dict().items()}
+        state = network.state_dict(keep_vars=True)
+        wanted = {name: tuple(value.shape) for name, value in state.items()}
         found = {name: match.source for name, match in match_names(wanted, offered).items()}
         # A checkpoint may hold tensors that modules share only once.
         shared: dict[int, str] = {}
-        for name, tensor in trunk.network.state_dict(keep_vars=True).items():
+        for name, tensor in state.items():
             if name in found:
                 shared.setdefault(id(tensor), found[name])
-        for name, tensor in trunk.network.state_dict(keep_vars=True).items():
+        for name, tensor in state.items():
             if name not in found and id(tensor) in shared:
                 found[name] = shared[id(tensor)]
-        return {f"trunk.network.{name}": found[name] for name in wanted if name in found}
+        return {name: found[name] for name in wanted if name in found}
 
     def _head(self, width: int) -> nn.Module | None:
         assert self.source is not None
@@ -153,6 +163,25 @@ class Origin:
         with torch.no_grad():
             for name, parameter in head.named_parameters():
                 parameter.copy_(weights.read(network.keys[f"head.{name}"]))
+
+    def _of_file(self, module: nn.Module) -> Network:
+        """The network of the file; its names lead to the file's."""
+        return replace(self._of_module(module), keys=self._keys(module))
+
+    def _filled(self, network: Network) -> Network:
+        """With the file's tensors in the network. One that the file lacks would be made up: it is refused."""
+        weights, state = self.weights(), network.module.state_dict(keep_vars=True)
+        parameters = {name for name, tensor in state.items() if tensor.is_floating_point()}
+        missing = sorted(parameters - set(network.keys))
+        if missing:
+            raise LinkError(
+                f"{self.name} lacks {len(missing)} tensors of the network that its builder gives: "
+                f"{', '.join(missing[:10])}{', ..' if len(missing) > 10 else ''}"
+            )
+        with torch.no_grad():
+            for name, key in network.keys.items():
+                state[name].copy_(weights.read(key))
+        return network
 
     def _of_module(self, module: nn.Module) -> Network:
         from regraft.linking.examples import example_call

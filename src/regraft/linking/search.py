@@ -174,8 +174,19 @@ def _assigned_rows(case: _Case, named: Mapping[str, Row], mapped: Mapping[str, R
     rows: dict[str, Row] = {}
     for pair in assign(targets, sources, layout=layout, agreed=agreed):
         for made in recipes_of(pair):
-            rows[made.target] = _assigned_row(slots[made.target], made, pair, case.weights, agreed)
+            # Nothing may be made up for a tensor whose namesake is there.
+            if made.recipe.sources or made.target not in named or pair.target.members:
+                row = _assigned_row(slots[made.target], made, pair, case.weights)
+                rows[made.target] = _by_name(row, named.get(made.target), pair)
     return rows
+
+
+def _by_name(row: Row, named: Row | None, pair: Pair) -> Row:
+    """The row, with the name as its rule where name and assignment agree."""
+    if named is None or named.source != row.source:
+        return row
+    sure = named.confidence if pair.confidence >= 0.9 else min(named.confidence, 0.95)
+    return replace(row, rule=named.rule, confidence=sure if row.recipe is None else row.confidence)
 
 
 def _renumbered(units: Sequence[Unit]) -> list[Unit]:
@@ -191,17 +202,14 @@ def _renumbered(units: Sequence[Unit]) -> list[Unit]:
     ]
 
 
-def _assigned_row(slot: Slot, made: Made, pair: Pair, weights: Checkpoint, agreed: Mapping[str, str]) -> Row:
+def _assigned_row(slot: Slot, made: Made, pair: Pair, weights: Checkpoint) -> Row:
     first = made.recipe.sources[0] if made.recipe.sources else None
-    rule = pair.rule
-    if first is not None and agreed.get(slot.name) == first and pair.rule != "equal names":
-        rule = f"names, {pair.rule}" if "names" not in pair.rule else pair.rule
     cast = _cast(slot, first, weights)
     words = [words for words in (made.recipe.sentence, cast, made.assumed) if words]
     return Row(
         target=slot.name,
         source=first,
-        rule=rule,
+        rule=pair.rule,
         transform=", ".join(words),
         target_shape=slot.shape,
         source_shape=weights.shape(first) if first is not None else None,

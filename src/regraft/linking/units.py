@@ -40,7 +40,7 @@ def traced_units(graph: Graph, network: Network, shapes: Mapping[str, Shape]) ->
         taken.update(tensors.values())
         units.append(_of_operator(operator, tensors, shapes, place, order, heights))
     rest = {key: shapes[key] for key in network.keys.values() if key in shapes and key not in taken}
-    units = _take_counters(units, rest)
+    units = _take_biases(_take_counters(units, rest))
     taken = {name for unit in units for name in unit.tensors.values()}
     left = {name: shape for name, shape in rest.items() if name not in taken}
     return [*units, *(replace(unit, place=len(units) + n) for n, unit in enumerate(named_units(left)))]
@@ -118,6 +118,46 @@ def _take_counters(units: list[Unit], rest: Mapping[str, Shape]) -> list[Unit]:
             unit = replace(unit, tensors=tensors, shapes={**unit.shapes, "num_batches_tracked": rest[name]})
         made.append(unit)
     return made
+
+
+def _take_biases(units: list[Unit]) -> list[Unit]:
+    """A vector added right behind a layer without a bias is the layer's bias: ``x @ weight + bias``."""
+    by_place = {unit.place: unit for unit in units}
+    biases = {}
+    for unit in units:
+        layer = by_place.get(unit.before[0]) if len(unit.before) == 1 else None
+        if layer is not None and _is_bias(unit, layer):
+            biases[layer.place] = unit
+    moved = {unit.place: place for place, unit in biases.items()}
+
+    def lead(places: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(moved.get(place, place) for place in places)
+
+    return [
+        replace(_with_bias(unit, biases.get(unit.place)), before=lead(unit.before))
+        for unit in units
+        if unit.place not in moved
+    ]
+
+
+def _is_bias(unit: Unit, layer: Unit) -> bool:
+    if unit.kind != "table:add" or layer.kind != "linear" or "bias" in layer.shapes or len(unit.shapes) != 1:
+        return False
+    (shape,) = unit.shapes.values()
+    width = layer.shapes.get("weight", (0,))[0 if layer.orientation == "oi" else -1]
+    return layer.after == (unit.place,) and shape == (width,)
+
+
+def _with_bias(unit: Unit, bias: Unit | None) -> Unit:
+    if bias is None:
+        return unit
+    ((role, name),) = bias.tensors.items()
+    return replace(
+        unit,
+        tensors={**unit.tensors, "bias": name},
+        shapes={**unit.shapes, "bias": bias.shapes[role]},
+        after=bias.after,
+    )
 
 
 def _of_names(path: str, tensors: Mapping[str, str], shapes: Mapping[str, Shape], place: int) -> Unit:

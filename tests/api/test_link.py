@@ -95,7 +95,8 @@ def test_a_module_and_a_file_with_its_network_can_be_run(nets: Path) -> None:
     from_file = rg.link("weights.safetensors", linknets.build, builder="linknets:build")
     assert from_memory.origin.runs
     assert from_file.origin.runs
-    assert from_file.origin.name == "file:weights.safetensors"
+    assert from_file.origin.name == "weights.safetensors"
+    assert from_file.verify(IMAGES).proven
 
 
 def test_a_name_is_a_network_without_weights(nets: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regraft.api.opening import open_pair
-from regraft.api.sides import Side, open_blueprint, open_origin
+from regraft.api.sides import Side, is_data, open_blueprint, open_origin
 from regraft.core.errors import UsageError
 from regraft.core.preprocessing import Preprocessing
 from regraft.linking import Blueprint, Link, find_link
@@ -104,7 +104,10 @@ def _sides(
     # The size is that of the model's network: the source's own only where data are the target.
     named = isinstance(target, str) and not Path(target).expanduser().exists()
     size = options.pop("size", None) if named else None
-    origin = open_origin(source, inputs, options)
+    of_data = isinstance(target, Target | Blueprint) or (
+        isinstance(target, str | Path) and is_data(str(target))
+    )
+    origin = open_origin(source, inputs, options, whole=not of_data)
     side, reads = open_blueprint(target, origin, inputs, classes=classes, size=size)
     return origin, side, reads
 

@@ -25,12 +25,15 @@ from regraft.tasks import make_task
 Side = Blueprint | WholeBlueprint
 
 
-def open_origin(source: Any, given: Given | None, options: Mapping[str, Any]) -> Origin:
+def open_origin(
+    source: Any, given: Given | None, options: Mapping[str, Any], *, whole: bool = False
+) -> Origin:
     """Where weights come from.
 
     ``source`` is an Origin, a Source, a module, or a text: a source's name, the path of a checkpoint (with
     ``builder`` in the options its network is known too), the folder of a run or of transformers' files, or
-    ``module:function`` that gives a module with its weights.
+    ``module:function`` that gives a module with its weights. ``whole`` says that the target is a module: then
+    the network of a checkpoint is run as it is, and need not be a trunk with preprocessing.
     """
     if isinstance(source, Origin | Source | nn.Module):
         if options:
@@ -39,7 +42,7 @@ def open_origin(source: Any, given: Given | None, options: Mapping[str, Any]) ->
     name = str(source)
     path = Path(name.removeprefix("file:")).expanduser()
     if name.startswith("file:") or (path.is_file() and not _prefixed(name)):
-        return _of_file(path, options)
+        return _of_file(path, given, options, whole)
     if path.is_dir() and not _prefixed(name):
         if is_transformers_folder(path):
             name = f"hf:{path}"
@@ -61,10 +64,14 @@ def _opened(source: Origin | Source | nn.Module, given: Given | None) -> Origin:
     return Origin(type(source).__name__, module=source, given=given)
 
 
-def _of_file(path: Path, options: Mapping[str, Any]) -> Origin:
+def _of_file(path: Path, given: Given | None, options: Mapping[str, Any], whole: bool) -> Origin:
     if not path.is_file():
         raise SourceError(f"there is no checkpoint {path}{_near(path)}")
-    if options.get("builder") is not None:
+    builder = options.get("builder")
+    if builder is not None and whole and set(options) == {"builder"}:
+        function = import_builder(builder) if isinstance(builder, str) else builder
+        return Origin(str(path), file=path, builder=function, given=given)
+    if builder is not None:
         return _opened(find(f"file:{path}", **options), None)
     if options:
         raise UsageError(

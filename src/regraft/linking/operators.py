@@ -83,8 +83,8 @@ class Operator:
     name
         Of its node in the exported graph; unique.
     kind
-        ``conv``, ``linear``, ``batch_norm``, ``layer_norm``, ``group_norm``, ``embedding``, ``recurrent``, or
-        ``table:add``, ``table:mul``, ``table:cat`` for a tensor that meets the activation in such an operation.
+        ``conv``, ``linear``, ``batch_norm``, ``layer_norm``, ``group_norm``, ``embedding``, ``recurrent``;
+        ``table:add``, ``table:mul``, ``table:cat`` for a tensor that meets the activation in one of these.
     tensors
         What each tensor is to it (``weight``, ``bias``, ``running_mean``, ..) and its name in the module's
         state dict.
@@ -96,7 +96,7 @@ class Operator:
     depth
         Operators on the longest path from the input.
     follow
-        What happens between it and the next operators, in order: ``relu``, ``gelu_tanh``, ``softmax``, ``add``.
+        What happens before the next operators, in order: ``relu``, ``gelu_tanh``, ``softmax``, ``add``.
     part
         What it gives to attention: ``q``, ``k``, ``v`` or ``qkv``; empty elsewhere.
     rows
@@ -116,7 +116,7 @@ class Operator:
 
 
 def read_operators(exported: torch.export.ExportedProgram, prefix: str = "") -> tuple[Operator, ...]:
-    """The operators of an exported network, in execution order; ``prefix`` is taken off its tensors' names."""
+    """The operators of an exported network as they run; ``prefix`` is taken off the names of its tensors."""
     tainted = follows_input(exported)
     carried = {
         node: tuple(name.removeprefix(prefix) for name in names)

@@ -174,6 +174,21 @@ def test_a_network_is_found_by_name(photos: Path, tmp_path: Path) -> None:
         rg.transfer(photos, out=tmp_path / "run", source=source, network="small:image", size=24)
 
 
+def test_a_named_network_is_in_the_plan_and_needs_no_builder(photos: Path, tmp_path: Path) -> None:
+    source = rg.Source.find("packaged:efficientnet-lite0", size=32)
+    run = rg.transfer(
+        photos, out=tmp_path / "run", source=source, network=source.name, size=40, settings=QUICK
+    )
+    student = run.plan.models["student"]
+    assert (student.network, student.network_options) == (source.name, {"size": 40})
+    assert student.options == {"size": 32}
+    assert read_json(run.folder / "model.json")["preprocessing"]["size"] == [40, 40]
+    again = rg.transfer(photos, out=tmp_path / "again", plan=run.plan, settings=QUICK)
+    assert again.metrics == run.metrics
+    with pytest.raises(UsageError, match="the plan's network is packaged:efficientnet-lite0: leave network="):
+        rg.fit(run.plan, photos, out=tmp_path / "third", network=GROWN)
+
+
 def test_what_a_call_has_wrong_is_said(checkpoint: Path, grown_run: rg.Run, tmp_path: Path) -> None:
     target, plan = grown_run.facts["origin"]["path"], grown_run.plan
     network = rg.Source.from_builder(build_old, rg.ImagePreprocessing(size=(24, 24)))

@@ -8,6 +8,7 @@ from typing import Any
 
 from regraft.core.errors import PlanError, UsageError
 from regraft.engine import Opened, Run
+from regraft.engine.opened import origin_of
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import ModelSpec, Plan
 from regraft.sources import (
@@ -52,25 +53,33 @@ def _open_model(spec: ModelSpec, given: Mapping[str, Source], builder: Any, netw
     # One builder is the network's where that needs one: the source then gives its tensors alone.
     theirs = builder if network is not None or not handed else None
     source = given.get(spec.source) or _open_weights(spec.source, spec.options, theirs)
-    return Opened(source, _open_network(spec, source, network if network is not None else builder))
+    return Opened(source, _open_network(spec, source, network, builder))
 
 
 def _open_weights(name: str, options: Mapping[str, Any], builder: Any) -> Source:
     return find_weights(name, **_with_builder(options, builder))
 
 
-def _open_network(spec: ModelSpec, source: Source, network: Any) -> Source:
+def _open_network(spec: ModelSpec, source: Source, network: Any, builder: Any) -> Source:
     if isinstance(network, Source):
         return network
-    if spec.network != USER:
-        handed = network if takes_option(spec.network, "builder") else None
+    handed = network if network is not None and network != spec.network else builder
+    if spec.network == USER:
+        return _open_own(spec, source, handed)
+    if takes_option(spec.network, "builder"):
         return find_network(spec.network, **_with_builder(spec.network_options, handed))
-    if network is None:
+    if network not in (None, spec.network):
+        raise UsageError(f"the plan's network is {spec.network}: leave network= (--network) out, or edit it")
+    return find_network(spec.network, **spec.network_options)
+
+
+def _open_own(spec: ModelSpec, source: Source, builder: Any) -> Source:
+    if builder is None:
         raise UsageError(
             "the plan's model has a network of your own: hand its builder over with "
             "builder='module:function' (--builder module:function)"
         )
-    return reopen_own(network, spec.network_options, source)
+    return reopen_own(builder, spec.network_options, source)
 
 
 def _with_builder(options: Mapping[str, Any], builder: Any) -> dict[str, Any]:
@@ -123,4 +132,4 @@ def link_of(plan: Plan, name: str, opened: Opened, tasks: dict[str, Task]) -> Li
     """The link of one of a plan's models."""
     spec = plan.models[name]
     blueprint = Blueprint(opened.network, tuple(tasks.values()))
-    return find_link(opened.weights, blueprint, maps=spec.map, waivers=spec.waive, seed=plan.seed)
+    return find_link(origin_of(opened.weights), blueprint, maps=spec.map, waivers=spec.waive, seed=plan.seed)

@@ -71,7 +71,8 @@ BuilderOption = Annotated[
     str | None,
     typer.Option(
         "--builder",
-        help="MODULE:FUNCTION that builds a network of your own, for file: sources and their runs.",
+        help="MODULE:FUNCTION that builds a network of your own, for file: sources, and for plans and runs "
+        "with such a network.",
     ),
 ]
 NetworkOption = Annotated[

@@ -47,7 +47,8 @@ class ImagePreprocessing:
     def __post_init__(self) -> None:
         if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
             raise UsageError(
-                f"mean is {self.mean} and std is {self.std}: give one of each for every channel, std above zero"
+                f"mean is {self.mean} and std is {self.std}: give one of each for every channel, "
+                "std above zero"
             )
 
     @classmethod

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from regraft.engine import Settings, Workspace, execute, open_workspace
 from regraft.engine.open import fitted_tasks
+from regraft.engine.opened import origin_of
 from regraft.evidence.arms import ArmKind, ArmResult
-from regraft.linking import Blueprint, find_link
+from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan, SolveStage, TrainStage
 from regraft.sources import Source
 from regraft.targets import Draw, Prepared
@@ -52,6 +53,7 @@ class TrainedArm:
     expected_seconds: float | None = None
     network: Source | None = None
     _warm: bool = field(default=False, init=False, repr=False)
+    _link: Link | None = field(default=None, init=False, repr=False)
 
     @property
     def uses_source(self) -> bool:
@@ -93,13 +95,19 @@ class TrainedArm:
     def _open(self, plan: Plan, draw: Draw) -> Workspace:
         target = self.prepared.target
         tasks = fitted_tasks(target, draw)
-        blueprint = Blueprint(self.network or self.source, tuple(tasks.values()))
-        spec = plan.models["student"]
-        link = find_link(self.source, blueprint, maps=spec.map, waivers=spec.waive, seed=draw.seed)
+        link = self._link_for(plan, Blueprint(self.network or self.source, tuple(tasks.values())), draw.seed)
         seeded = plan.model_copy(update={"seed": draw.seed})
         return open_workspace(
             seeded, target, self.prepared.inputs, {"student": link}, tasks, draw, settings=self.settings
         )
+
+    def _link_for(self, plan: Plan, blueprint: Blueprint, seed: int) -> Link:
+        """The link of this draw: rows depend on names and shapes alone, so they are found once."""
+        if self._link is None:
+            spec = plan.models["student"]
+            origin = origin_of(self.source)
+            self._link = find_link(origin, blueprint, maps=spec.map, waivers=spec.waive)
+        return replace(self._link, blueprint=blueprint, seed=seed)
 
     def _validation(self, work: Workspace) -> float:
         examples = work.draw.validation

@@ -138,6 +138,11 @@ class Source:
         """What the network reads: ``image`` or ``text``."""
         return self.preprocessing.modality
 
+    @property
+    def buildable(self) -> bool:
+        """Whether its network can be built here: one of the user's own needs its builder."""
+        return self.builder.name != "user" or self.handed is not None
+
     def same_network(self, other: Source) -> bool:
         """Whether both name one network with one preprocessing, whatever their weights."""
         mine, theirs = ((one.name, one.builder, one.preprocessing) for one in (self, other))

@@ -16,7 +16,7 @@ from regraft.linking.inputs import FAILURES, SharedCall, mask_of, share_inputs
 from regraft.linking.link import Link
 from regraft.linking.load import load_link
 from regraft.linking.network import Given, Network
-from regraft.linking.pairing import Pair, find_departure, pair_steps, place_tensors
+from regraft.linking.pairing import Pair, find_departure, list_mixed, pair_steps, place_tensors
 from regraft.linking.row import Row
 from regraft.linking.watching import Run, watch
 from regraft.linking.whole import WholeBlueprint
@@ -91,7 +91,7 @@ class Bench:
     def compare(self, target: Network | None = None) -> Comparison:
         """Run the target, or a changed copy of it, on the first input and compare it with the source."""
         run = watch(target or self.target, self.calls[0].target)
-        pairs = pair_steps(self.run, run, self.places, self.mask)
+        pairs = pair_steps(self.run, run, self.places, self.mask, list_mixed(self.rows))
         difference = difference_of(self.cut.ours(run), self.cut.theirs(self.run), self.mask)
         return Comparison(difference, pairs, find_departure(pairs, self.tolerance))
 
@@ -101,22 +101,6 @@ class Bench:
         try:
             apply_fixes(changed, fixes)
             return self.compare(self.link.blueprint.network(changed.eval()))
-        except FAILURES:
-            return None
-
-    def try_tensors(self, tensors: dict[str, Tensor]) -> Comparison | None:
-        """What a copy of the target with these tensors, by the names of its network, shows."""
-        changed = share_copy(self.model)
-        network = self.link.blueprint.network(changed.eval())
-        for name, tensor in tensors.items():
-            owner, _, leaf = name.rpartition(".")
-            part = network.module.get_submodule(owner)
-            if leaf in part._parameters:
-                part._parameters[leaf] = nn.Parameter(tensor, requires_grad=False)
-            else:
-                part._buffers[leaf] = tensor
-        try:
-            return self.compare(network)
         except FAILURES:
             return None
 
@@ -140,7 +124,7 @@ class Bench:
         """Every step of the target on one input, with its counterpart."""
         source = self.run if call is self.calls[0] else watch(self.source, call.source)
         target = watch(self.target, call.target)
-        return pair_steps(source, target, self.places, mask_of(call.source))
+        return pair_steps(source, target, self.places, mask_of(call.source), list_mixed(self.rows))
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def _next(
 ) -> tuple[tuple[Trial, Comparison] | None, int]:
     """The first trial that mends everything or moves the departure on; else the one that brings most."""
     helped: list[tuple[Trial, Comparison]] = []
+    trials = [trial for trial in trials if _concerns(trial, best, bench.tolerance)]
     for used, trial in enumerate(trials[:tries], 1):
         seen = bench.try_fixes([*(one.fix for one in chosen), trial.fix])
         if seen is None:
@@ -101,6 +102,14 @@ def _next(
     if not helped:
         return None, used
     return max(helped, key=lambda pair: (pair[1].depth, -pair[1].difference)), used
+
+
+def _concerns(trial: Trial, seen: Comparison, tolerance: float) -> bool:
+    """Where a module gives something else although it reads the same, only its own settings can be why."""
+    first = seen.first
+    if first is None or first.entering is None or first.leaving is None or first.entering > tolerance:
+        return True
+    return first.target.path in trial.fix.modules
 
 
 def helps(before: Comparison, after: Comparison) -> bool:

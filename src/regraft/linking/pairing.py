@@ -55,8 +55,27 @@ def place_tensors(rows: Iterable[Row], source: Network, target: Network) -> dict
     return places
 
 
-def pair_steps(source: Run, target: Run, places: Places, mask: Tensor | None = None) -> tuple[Pair, ...]:
-    """Every step of the target that has tensors of a step of the source, in the target's order."""
+def list_mixed(rows: Mapping[str, Row]) -> frozenset[str]:
+    """Tensors that are put together, cut or folded: what leaves their modules differs by itself."""
+    plain = {"permute", "reshape"}
+    return frozenset(
+        name
+        for name, row in rows.items()
+        if row.recipe is not None and not {step.name for step in row.recipe.steps} <= plain
+    )
+
+
+def pair_steps(
+    source: Run,
+    target: Run,
+    places: Places,
+    mask: Tensor | None = None,
+    mixed: frozenset[str] = frozenset(),
+) -> tuple[Pair, ...]:
+    """Every step of the target that has tensors of a step of the source, in the target's order.
+
+    What leaves the modules of ``mixed`` tensors is not compared.
+    """
     owners: dict[str, list[Step]] = {}
     for step in source.steps:
         for name in step.names:
@@ -66,7 +85,8 @@ def pair_steps(source: Run, target: Run, places: Places, mask: Tensor | None = N
         other = _other(step, owners, places)
         if other is not None:
             entering = _difference(step.entering, other.entering, mask)
-            found.append(Pair(step, other, entering, _difference(step.leaving, other.leaving, mask)))
+            leaving = None if mixed & set(step.names) else _difference(step.leaving, other.leaving, mask)
+            found.append(Pair(step, other, entering, leaving))
     return tuple(found)
 
 

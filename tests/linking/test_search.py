@@ -327,3 +327,26 @@ def test_a_layer_written_out_is_transposed_with_its_bias() -> None:
         model = shaken(source())
         link = join(model, target, PIXELS).require(1.0)
         assert same(model, link.load(), PIXELS) < 1e-6
+
+
+def test_of_two_copies_in_a_checkpoint_one_is_taken_out_loud(tmp_path: Path) -> None:
+    one, two = shaken(Vit()), shaken(Vit(), seed=5)
+    both = {f"net.{name}": tensor for name, tensor in one.state_dict().items()}
+    both |= {f"net_ema.{name}": tensor for name, tensor in two.state_dict().items()}
+    save_file(both, tmp_path / "w.safetensors")
+    origin = Origin("w.safetensors", file=tmp_path / "w.safetensors")
+    link = find_link(origin, WholeBlueprint("vit", Vit, PIXELS)).require(1.0)
+    assert same(two, link.load(), PIXELS) == 0
+    assert link.notes[-1] == "the network is there 2 times: took 'net_ema.' and left 'net.'"
+
+
+def test_values_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+    state = shaken(Vit()).state_dict()
+    state["blocks.1.f1.weight"][3, 4] = float("nan")
+    save_file(state, tmp_path / "w.safetensors")
+    origin = Origin("w.safetensors", file=tmp_path / "w.safetensors")
+    link = find_link(origin, WholeBlueprint("vit", Vit, PIXELS))
+    with pytest.raises(
+        LinkError, match=r"blocks\.1\.f1\.weight of the source holds 1 values that are not fin"
+    ):
+        link.load()

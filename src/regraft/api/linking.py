@@ -135,6 +135,8 @@ def _blocked(found: Link) -> bool:
 def _prove(found: Link, given: Given | None, *, fix: bool) -> tuple[Link, Proof]:
     inputs = () if given is None else (given,)
     proof = found.verify(*inputs)
+    if not proof.proven and (fix or any(row.alternatives for row in found.rows)):
+        found, proof = _decide(found, proof, inputs)
     if proof.proven or not fix:
         return found, proof
     mended = found.fix(*inputs)
@@ -142,6 +144,16 @@ def _prove(found: Link, given: Given | None, *, fix: bool) -> tuple[Link, Proof]
         say("No hyper-parameter of the target was found that makes both networks equal.")
         return found, proof
     return mended, mended.verify(*inputs)
+
+
+def _decide(found: Link, proof: Proof, inputs: Sequence[Given]) -> tuple[Link, Proof]:
+    """Where rows could have been others, the comparison decides between them."""
+    decided = found.decide(*inputs)
+    if decided is found:
+        return found, proof
+    changed = sum(old != new for old, new in zip(found.rows, decided.rows, strict=True))
+    say(f"Running both networks decided otherwise on {changed} rows than names and structure.")
+    return decided, decided.verify(*inputs)
 
 
 def _unproven(found: Link, proof: Proof | None) -> str:

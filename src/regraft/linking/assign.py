@@ -62,10 +62,11 @@ def assign(
 
     if not targets or not sources:
         return []
-    table = _fit_table(targets, sources, layout)
+    agreed = agreed or {}
+    table = _fit_table(targets, sources, layout) * _both_seen(targets, sources, agreed)
     if not table.any():
         return []
-    evidence, parts = _evidence(targets, sources, table, agreed or {})
+    evidence, parts = _evidence(targets, sources, table, agreed)
     scores = table * evidence
     rows, columns = linear_sum_assignment(-scores)
     chosen = [(row, column) for row, column in zip(rows, columns, strict=True) if scores[row, column] > 0]
@@ -105,6 +106,14 @@ def _fit_table(targets: Sequence[Unit], sources: Sequence[Unit], layout: str) ->
                 known[key] = quality(fit_units(target, source, layout=layout), target, source)
             table[row, column] = known[key]
     return table
+
+
+def _both_seen(targets: Sequence[Unit], sources: Sequence[Unit], agreed: Mapping[str, str]) -> np.ndarray:
+    """What one traced network uses is not what the other leaves alone, unless names say so."""
+    ours, theirs = [np.array([unit.traced for unit in units]) for units in (targets, sources)]
+    if not (ours.any() and theirs.any()):
+        return np.ones((len(targets), len(sources)), dtype=bool)
+    return (ours[:, None] == theirs[None, :]) | (_agreement(targets, sources, agreed) > 0)
 
 
 def _by_name(target: Unit, source: Unit) -> bool:

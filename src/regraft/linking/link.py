@@ -162,6 +162,17 @@ class Link:
         fixes = find_fixes(self, inputs, tolerance=tolerance)
         return replace(self, blueprint=self.blueprint.fixed(fixes)) if fixes else self
 
+    def decide(self, *inputs: Given, tolerance: float = 1e-5) -> Link:
+        """The link with those rows changed that make the target compute what the source does.
+
+        Where both networks depart, other source tensors of equal shape are tried, and other orders of q, k
+        and v; what carries the agreement further is kept. The link itself comes back where nothing helps, or
+        nothing needs to.
+        """
+        from regraft.linking.decide import decide
+
+        return decide(self, inputs, tolerance=tolerance)
+
     @property
     def fixes(self) -> tuple[Fix, ...]:
         """Hyper-parameters of the target that were set."""

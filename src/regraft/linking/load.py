@@ -134,11 +134,27 @@ def _fill(put: _Put, carried: list[Row], places: Mapping[str, Tensor], weights: 
     whole = {row.target for row in made}
     for row in rows:
         if row.target not in whole:
-            put(names[id(places[row.target])], weights.read(row.sources[0]))
+            put(names[id(places[row.target])], _read(weights, row.sources[0], row))
     aside = [_set_aside(places[row.target]) for row in made]
     for row, tensor in zip(made, aside, strict=True):
         _make(row, weights, places[row.target], tensor)
         put(names[id(places[row.target])], tensor)
+
+
+def _read(weights: Checkpoint, name: str, row: Row) -> Tensor:
+    """A source tensor; raises ``LinkError`` where it holds values that no training can start from."""
+    tensor = weights.read(name)
+    learned = row.kind == "parameter" or name.endswith(("running_mean", "running_var"))
+    # A sum is one cheap pass, and not finite if anything in it is not; it may also overflow.
+    if not learned or not tensor.is_floating_point() or bool(torch.isfinite(tensor.sum())):
+        return tensor
+    count = int((~torch.isfinite(tensor.float())).sum())
+    if count == 0:
+        return tensor
+    raise LinkError(
+        f"{name} of the source holds {count} values that are not finite (NaN or infinite), of "
+        f"{tensor.numel()}: the checkpoint is damaged or its training diverged. Take an earlier checkpoint"
+    )
 
 
 def _set_aside(place: Tensor) -> Tensor:
@@ -150,7 +166,7 @@ def _make(row: Row, weights: Checkpoint, place: Tensor, into: Tensor) -> None:
     """Write the tensor that a row makes of its sources."""
     recipe = row.recipe
     if recipe is None:
-        into.copy_(weights.read(row.sources[0]))
+        into.copy_(_read(weights, row.sources[0], row))
         return
     if [step.name for step in recipe.steps] == ["concatenate"] and _stacks(row, weights, into):
         start = 0
@@ -160,7 +176,7 @@ def _make(row: Row, weights: Checkpoint, place: Tensor, into: Tensor) -> None:
             start += len(part)
         return
     try:
-        made = recipe.apply([weights.read(name) for name in row.sources], place)
+        made = recipe.apply([_read(weights, name, row) for name in row.sources], place)
     except (IndexError, RuntimeError) as error:
         raise LinkError(f"{row.target} cannot be made of {', '.join(row.sources)}: {error}") from error
     if made.shape != into.shape:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from regraft.core.errors import UsageError
 from regraft.linking.assign import Pair, assign
 from regraft.linking.blueprint import HEADS, Blueprint, Slot
+from regraft.linking.copies import one_copy
 from regraft.linking.execution import executed_units
 from regraft.linking.graph import trace
 from regraft.linking.heads import head_rows, whole_head_rows
@@ -63,7 +64,7 @@ def find_link(
         seed=seed,
         maps=tuple(maps),
         required=0.95 if weights.names() else 0.0,
-        notes=weights.notes,
+        notes=(*weights.notes, case.note) if case.note else weights.notes,
     )
     for pattern in waivers:
         link = link.waive(pattern)
@@ -99,9 +100,10 @@ class _Case:
         self.whole = isinstance(blueprint, WholeBlueprint)
         self.shapes: dict[str, Shape] = {name: weights.shape(name) for name in weights.names()}
         native = set() if self.whole else {key for head in origin.heads for key in head.keys}
-        self.offered = {name: shape for name, shape in self.shapes.items() if name not in native}
+        offered = {name: shape for name, shape in self.shapes.items() if name not in native}
         self.shared = [slot for slot in slots if not slot.name.startswith(HEADS) and not slot.tied_to]
         self.heads = [slot for slot in slots if slot.name.startswith(HEADS)]
+        self.offered, self.note = (offered, "") if origin.runs else one_copy(offered, len(self.shared))
         self.last: set[str] = set()
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from regraft.core.errors import UsageError
+from regraft.core.errors import PlanError, UsageError
 from regraft.linking import Link
 from regraft.plans import DrawSpec, Plan
 from regraft.strategies.full import Full
@@ -33,7 +33,11 @@ def plan_for(
     seed: int = 0,
     draw: DrawSpec | None = None,
 ) -> Plan:
-    """The plan that a strategy writes for a link."""
+    """The plan that a strategy writes for a link.
+
+    A run finds its link anew from what its plan says. Raises :class:`PlanError` where this link holds more.
+    """
+    _check_written(link)
     trunk = link.graft.skeleton().trunk
     owners = {trunk.block_of(name) for name, _ in trunk.network.named_parameters()}
     situation = Situation(
@@ -44,3 +48,21 @@ def plan_for(
         draw=draw or DrawSpec(),
     )
     return find_strategy(strategy).plan(situation)
+
+
+def _check_written(link: Link) -> None:
+    """What was found by running both networks is no part of a plan, and must not get lost on the way."""
+    if link.fixes:
+        first = link.fixes[0]
+        raise PlanError(
+            f"the link sets {first.kind} to {first.value} in {', '.join(first.modules[:2])}, .., and a plan "
+            "cannot say so: build the network with these hyper-parameters, hand it over (network=, "
+            "--network module:function) and link again"
+        )
+    decided = [row for row in link.rows if row.rule.startswith("comparison")]
+    if decided:
+        row = decided[0]
+        raise PlanError(
+            f"running both networks chose {row.source} for {row.target}, and a plan says it as a map: link "
+            f"again with maps=['REGEX=>TO'] (--map) for these {len(decided)} rows"
+        )

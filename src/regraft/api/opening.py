@@ -8,7 +8,6 @@ from typing import Any
 
 from regraft.core.errors import PlanError, UsageError
 from regraft.engine import Opened, Run
-from regraft.engine.opened import origin_of
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import ModelSpec, Plan
 from regraft.sources import (
@@ -132,4 +131,4 @@ def link_of(plan: Plan, name: str, opened: Opened, tasks: dict[str, Task]) -> Li
     """The link of one of a plan's models."""
     spec = plan.models[name]
     blueprint = Blueprint(opened.network, tuple(tasks.values()))
-    return find_link(origin_of(opened.weights), blueprint, maps=spec.map, waivers=spec.waive, seed=plan.seed)
+    return find_link(opened.weights, blueprint, maps=spec.map, waivers=spec.waive, seed=plan.seed)

@@ -11,7 +11,6 @@ from regraft.api.opening import check_folder, open_pair
 from regraft.api.plan import plan as make_plan
 from regraft.core.console import say
 from regraft.engine import Run, Settings
-from regraft.engine.opened import origin_of
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan
 from regraft.sources import Source, default_source
@@ -121,7 +120,7 @@ def prepare_plan(
         say(f"Source: {name}, the default for {target.modality} data; `regraft sources` lists others.")
     opened = open_pair(name, network, options)
     blueprint = Blueprint(opened.network, tuple(make_task(spec) for spec in target.tasks))
-    link = find_link(origin_of(opened.weights), blueprint, maps=maps, waivers=waivers)
+    link = find_link(opened.weights, blueprint, maps=maps, waivers=waivers)
     written = make_plan(
         link,
         strategy,

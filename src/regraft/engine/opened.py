@@ -4,28 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from regraft.linking.network import Network
-from regraft.linking.origin import Origin
 from regraft.sources import Source
-
-
-@dataclass(frozen=True)
-class TensorsAlone(Origin):
-    """A source whose network is the user's own and not at hand: rows are found by names, nothing is run."""
-
-    @property
-    def runs(self) -> bool:
-        """Never."""
-        return False
-
-    def skeleton(self, *, head: bool) -> Network | None:
-        """None: nothing tells what the network computes."""
-        return None
-
-
-def origin_of(source: Source) -> Origin:
-    """A source as the origin of a link."""
-    return Origin(source.name, source) if source.buildable else TensorsAlone(source.name, source)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import numpy as np
 
 from regraft.engine import Settings, Workspace, execute, open_workspace
 from regraft.engine.open import fitted_tasks
-from regraft.engine.opened import origin_of
 from regraft.evidence.arms import ArmKind, ArmResult
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan, SolveStage, TrainStage
@@ -105,7 +104,7 @@ class TrainedArm:
         """The link of this draw: rows depend on names and shapes alone, so they are found once."""
         if self._link is None:
             spec = plan.models["student"]
-            origin = origin_of(self.source)
+            origin = self.source
             self._link = find_link(origin, blueprint, maps=spec.map, waivers=spec.waive)
         return replace(self._link, blueprint=blueprint, seed=seed)
 

@@ -51,6 +51,10 @@ def fit_units(target: Unit, source: Unit, *, layout: str = "torch") -> dict[str,
     """
     if not same_family(target, source) or (target.part and source.part and target.part != source.part):
         return None
+    if _folded(target) != _folded(source) and not {"weight", "bias"} <= set(source.shapes) & set(
+        target.shapes
+    ):
+        return None
     roles = _pair_roles(target, source)
     if roles is None:
         return None
@@ -61,6 +65,11 @@ def fit_units(target: Unit, source: Unit, *, layout: str = "torch") -> dict[str,
             return None
         found[role] = (other, fit)
     return found
+
+
+def _folded(unit: Unit) -> bool:
+    """Whether it is a convolution joined with its norm."""
+    return bool(unit.members) and unit.part != "qkv"
 
 
 def _pair_roles(target: Unit, source: Unit) -> dict[str, str] | None:

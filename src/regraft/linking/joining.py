@@ -8,6 +8,7 @@ from dataclasses import replace
 from regraft.linking.unit import Shape, Unit
 
 _PARTS = ("q", "k", "v")
+_LAYERS = ("conv", "linear", "matrix")
 
 
 def join_alike(targets: list[Unit], sources: list[Unit]) -> tuple[list[Unit], list[Unit]]:
@@ -22,9 +23,9 @@ def join_alike(targets: list[Unit], sources: list[Unit]) -> tuple[list[Unit], li
     elif given and not fused:
         targets = join_attention(targets)
     norms, others = _norms(targets), _norms(sources)
-    if others and not norms:
+    if others and not norms and _biased(targets):
         sources = join_norms(sources)
-    elif norms and not others:
+    elif norms and not others and _biased(sources):
         targets = join_norms(targets)
     return targets, sources
 
@@ -35,6 +36,11 @@ def _fuses(units: Sequence[Unit]) -> bool:
 
 def _norms(units: Sequence[Unit]) -> bool:
     return any(unit.kind == "batch_norm" for unit in units)
+
+
+def _biased(units: Sequence[Unit]) -> bool:
+    """Whether layers have biases, as they do where norms were folded into them."""
+    return any(unit.kind in _LAYERS and {"weight", "bias"} <= set(unit.shapes) for unit in units)
 
 
 def join_attention(units: Sequence[Unit]) -> list[Unit]:
@@ -91,7 +97,7 @@ def join_norms(units: Sequence[Unit]) -> list[Unit]:
     by_place = {unit.place: unit for unit in units}
     joined = []
     for unit in units:
-        if unit.kind not in ("conv", "linear", "matrix") or "weight" not in unit.shapes:
+        if unit.kind not in _LAYERS or "weight" not in unit.shapes:
             continue
         norm = _norm_after(unit, by_place)
         if norm is not None:

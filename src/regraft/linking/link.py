@@ -129,12 +129,17 @@ class Link:
             self._say_fresh()
         return load_link(self)
 
-    def _say_fresh(self) -> None:
-        """Say every tensor that starts fresh, with the reason; a graft's heads are new by their nature."""
+    @property
+    def _specific(self) -> tuple[Row, ...]:
+        """Rows of the target alone; a graft's heads are new by their nature and need no word."""
         specific = [row for row in self.rows if row.role == "specific" and not row.carried]
         if isinstance(self.blueprint, Blueprint):
             specific = [row for row in specific if not row.target.startswith(HEADS)]
-        for rows, words in ((self.uncovered, "shared"), (specific, "of the target alone")):
+        return tuple(specific)
+
+    def _say_fresh(self) -> None:
+        """Say every tensor that starts fresh, with the reason."""
+        for rows, words in ((self.uncovered, "shared"), (self._specific, "of the target alone")):
             if rows:
                 say(f"{len(rows)} tensors ({words}) receive nothing and start fresh:")
                 for line in format_rows(rows):
@@ -220,11 +225,13 @@ class Link:
 
     def _complaint(self, rows: Sequence[Row], demand: str) -> str:
         listed = "\n".join(_say_row(row) for row in rows)
+        new = "".join(f"{_say_row(row)}\n" for row in self._specific)
         unused = ", ".join(self.unused[:12]) + (", .." if len(self.unused) > 12 else "")
         return (
             f"{self.origin.name}: {self.coverage.parameters:.1%} of the shared parameters carry over; "
             f"{demand}. Nothing reaches {len(rows)} tensors:\n{listed}\n"
-            f"unused source tensors: {unused or 'none'}\n"
+            + (f"Of the target alone:\n{new}" if new else "")
+            + f"unused source tensors: {unused or 'none'}\n"
             "Excuse rows with link.waive(PATTERN) (--waive PATTERN), or say where they come from with "
             "maps=['REGEX=>TO'] (--map 'REGEX=>TO')."
         )

@@ -59,7 +59,7 @@ class Origin:
     @property
     def runs(self) -> bool:
         """Whether the network is at hand, so that it can be run beside the target."""
-        trained = self.source is not None and self.source.weights is not None
+        trained = self.source is not None and self.source.weights is not None and self.source.buildable
         return trained or self.module is not None or self.builder is not None
 
     @property
@@ -81,6 +81,8 @@ class Origin:
 
         ``head`` asks for the source's own head as well, where it has one.
         """
+        if self.source is not None and not self.source.buildable:
+            return None
         if self.source is not None:
             with weightless():
                 return self._of_trunk(build_trunk(self.source), head=head)

@@ -151,7 +151,8 @@ def _find_rows(case: _Case, renames: Sequence[Rename]) -> tuple[Row, ...]:
     complete = all(slot.name in rows or _computed(slot) for slot in case.shared)
     if case.offered and not (complete and case.names_suffice):
         mapped = {name: row for name, row in rows.items() if row.rule.startswith("map ")}
-        rows = mapped | _assigned_rows(case, rows, mapped)
+        assigned = mapped | _assigned_rows(case, rows, mapped)
+        rows = _left_to_names(rows, assigned, found, case) | assigned
     rows.update(match_tokens(case.origin, case.blueprint, case.shared, case.shapes, rows))
     rows.update(whole_head_rows(case.origin, case.blueprint, case.shared, case.shapes, rows))
     closed = dict(rows)
@@ -181,6 +182,23 @@ def _assigned_rows(case: _Case, named: Mapping[str, Row], mapped: Mapping[str, R
                 row = _assigned_row(slots[made.target], made, pair, case.weights)
                 rows[made.target] = _by_name(row, named.get(made.target), pair)
     return rows
+
+
+def _left_to_names(
+    named: Mapping[str, Row], assigned: Mapping[str, Row], found: Mapping[str, Match], case: _Case
+) -> dict[str, Row]:
+    """Rows by name for what the assignment leaves open, of layers all of whose tensors fit by name."""
+    used = {name for row in assigned.values() for name in row.sources}
+    torn = {
+        slot.name.rpartition(".")[0]
+        for slot in case.shared
+        if slot.local in found and case.offered[found[slot.local].source] != slot.shape
+    }
+    return {
+        name: replace(row, confidence=min(row.confidence, 0.9))
+        for name, row in named.items()
+        if name not in assigned and row.source not in used and name.rpartition(".")[0] not in torn
+    }
 
 
 def _by_name(row: Row, named: Row | None, pair: Pair) -> Row:

@@ -86,7 +86,6 @@ def test_without_given_inputs_moments_are_not_judged(trained: Tensors, link_file
 
 
 BROKEN = [
-    ("3.weight", float("nan"), "3.weight: holds values that are not finite"),
     ("4.running_var", -0.5, "4.running_var: a variance below zero"),
     ("6.weight", 0.25, "6.weight: every value is 0.25"),
 ]
@@ -99,6 +98,13 @@ def test_broken_tensors_are_named(
     proof = link_file({**trained, name: torch.full_like(trained[name], value)}).verify(images())
     assert sentence in proof.statistics
     assert sentence in proof.sentence
+
+
+def test_values_that_are_no_numbers(trained: Tensors, link_file: LinkFile) -> None:
+    broken = {**trained, "3.weight": torch.full_like(trained["3.weight"], float("nan"))}
+    assert check_tensors(broken) == ["3.weight: holds values that are not finite"]
+    with pytest.raises(LinkError, match=r"3\.weight of the source holds 576 values that are not finite"):
+        link_file(broken).verify(images())
 
 
 def test_a_layer_of_another_scale_is_named(trained: Tensors, link_file: LinkFile) -> None:

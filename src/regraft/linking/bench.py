@@ -118,7 +118,16 @@ class Bench:
             ours, theirs = self.values(call)
             found.append(difference_of(ours, theirs, mask_of(call.source)))
             seen.append(ours)
-        return Measure(max(found), max(map(spread_of, zip(*seen, strict=False)), default=0.0))
+        return Measure(tuple(found), max(map(spread_of, zip(*seen, strict=False)), default=0.0))
+
+    def focused(self) -> Bench:
+        """The same with the input first on which the two are furthest apart."""
+        found = self.measure().differences
+        place = found.index(max(found))
+        if place == 0:
+            return self
+        calls = (self.calls[place], *self.calls[:place], *self.calls[place + 1 :])
+        return replace(self, calls=calls, run=watch(self.source, calls[0].source))
 
     def pairs(self, call: SharedCall) -> tuple[Pair, ...]:
         """Every step of the target on one input, with its counterpart."""
@@ -129,10 +138,15 @@ class Bench:
 
 @dataclass(frozen=True)
 class Measure:
-    """The largest relative difference over all inputs, and how much the values depend on the input."""
+    """The relative difference on each input, and how much the values depend on the input."""
 
-    difference: float
+    differences: tuple[float, ...]
     spread: float
+
+    @property
+    def difference(self) -> float:
+        """The largest."""
+        return max(self.differences)
 
 
 def open_bench(link: Link, inputs: Sequence[Given], tolerance: float) -> Bench:

@@ -55,25 +55,27 @@ def find_fixes(link: Link, inputs: Sequence[Given], *, tolerance: float) -> tupl
         bench = open_bench(link, inputs, tolerance)
     except NotSharedError:
         return ()
-    if bench.measure().difference <= tolerance:
+    if bench.measure().difference <= tolerance / 10:
         return ()
-    fixes = search(bench).fixes
+    fixes = search(bench, tolerance=tolerance / 10).fixes
     if not fixes:
         return ()
     mended = replace(link, blueprint=link.blueprint.fixed(fixes))
     return fixes if prove(mended, inputs, tolerance=tolerance, causes=False).proven else ()
 
 
-def search(bench: Bench, tries: int = TRIES) -> Finding:
+def search(bench: Bench, *, tries: int = TRIES, tolerance: float | None = None) -> Finding:
     """Set one hyper-parameter after the other, each time keeping the one that helps.
 
     A trial helps where the first step that departs moves towards the output, or disappears. Trials chain: a
     padding that mends the first convolution lets the epsilon of the norm behind it show.
     """
+    enough = bench.tolerance if tolerance is None else tolerance
+    bench = bench.focused()
     best = bench.compare()
     chosen: list[Trial] = []
     open_trials = list(list_trials(bench))
-    while tries > 0 and not best.difference <= bench.tolerance:
+    while tries > 0 and not best.difference <= (bench.tolerance if chosen else enough):
         step, used = _next(bench, chosen, open_trials, best, tries)
         tries -= used
         if step is None:
@@ -82,6 +84,17 @@ def search(bench: Bench, tries: int = TRIES) -> Finding:
         chosen.append(trial)
         open_trials = [other for other in open_trials if not _clashes(other, trial)]
     return Finding(tuple(chosen), best)
+
+
+def find_closer(bench: Bench) -> str:
+    """With which setting two networks that agree just within the tolerance are much nearer, in words."""
+    bench = bench.focused()
+    apart = bench.compare().difference
+    for trial in list_trials(bench)[:TRIES]:
+        seen = bench.try_fixes([trial.fix])
+        if seen is not None and seen.difference < apart / 20:
+            return trial.sentence
+    return ""
 
 
 def _next(
@@ -94,7 +107,7 @@ def _next(
         seen = bench.try_fixes([*(one.fix for one in chosen), trial.fix])
         if seen is None:
             continue
-        if seen.difference <= bench.tolerance:
+        if seen.difference <= min(bench.tolerance, best.difference / 20):
             return (trial, seen), used
         if helps(best, seen):
             helped.append((trial, seen))
@@ -107,8 +120,8 @@ def _next(
 def _concerns(trial: Trial, seen: Comparison, tolerance: float) -> bool:
     """Where a module gives something else although it reads the same, only its own settings can be why."""
     first = seen.first
-    if first is None or first.entering is None or first.leaving is None or first.entering > tolerance:
-        return True
+    if first is None or first.entering is None or first.leaving is None or first.entering > tolerance / 20:
+        return True  # a difference within the tolerance may grow in the module, which is then not to blame
     return first.target.path in trial.fix.modules
 
 

@@ -34,7 +34,11 @@ def judge(bench: Bench) -> Proof:
     modules = (
         _module_by_module(bench, len(bench.calls) if weak else 1) if weak or not blocks or not agrees else []
     )
-    reason = (find_doubt(bench, unseen) or (_doubt_modules(bench, modules) if weak else "")) if agrees else ""
+    reason = ""
+    if agrees:
+        reason = find_doubt(bench, unseen) or (_doubt_modules(bench, modules) if weak else "")
+    elif not all(bool(tensor.isfinite().all()) for tensor in bench.run.outputs):
+        reason = "the source's outputs are not finite"
     lines = blocks or [*modules, _end(bench, measured.difference)]
     proven = agrees and not reason
     first = None if proven else _first(lines, bench.tolerance)

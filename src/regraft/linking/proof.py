@@ -12,6 +12,7 @@ from regraft.linking.network import Given
 from regraft.linking.prepared import compare_preprocessing
 
 if TYPE_CHECKING:
+    from regraft.linking.bench import Bench
     from regraft.linking.link import Link
 
 __all__ = ["Proof", "prove", "relative_difference"]
@@ -115,11 +116,26 @@ def prove(link: Link, inputs: Sequence[Given], *, tolerance: float, causes: bool
         proof = Proof(False, math.inf, None, tolerance=tolerance, compared="nothing", reason=str(error))
     else:
         proof = judge(bench)
+        if proof.proven and proof.max_relative_difference > tolerance / 10:
+            proof = _doubt_narrow(bench, proof)
         if causes and not proof.proven and not proof.reason:
             from regraft.linking.causes import find_causes
 
             proof = replace(proof, causes=find_causes(bench))
     return replace(proof, preprocessing=_preprocessing(link))
+
+
+def _doubt_narrow(bench: Bench, proof: Proof) -> Proof:
+    """What agrees only just may differ on other inputs: does another setting make it agree much better?"""
+    from regraft.linking.causes import find_closer
+
+    closer = find_closer(bench)
+    if not closer:
+        return proof
+    reason = (
+        f"they agree only just ({proof.max_relative_difference:.1e}) and much better with another setting"
+    )
+    return replace(proof, proven=False, reason=reason, causes=(closer,))
 
 
 def _preprocessing(link: Link) -> tuple[str, ...]:

@@ -264,7 +264,7 @@ def main() -> None:
         (work / "runs").mkdir(exist_ok=True)
         runs = compare(target, checkpoint, work / "runs", given.labels, given.seeds)
     lines = show(runs)
-    table = link.table(width=100).splitlines()
+    table = link.table(width=100).replace(f"{checkpoint.parent}/", "").splitlines()
     write_results(given.json, {"original, MNIST": known, "link": table, "table": lines, "runs": runs})
 
 

@@ -15,8 +15,8 @@ from torch import nn
 
 import regraft as rg
 from regraft.linking.coverage import measure_source
-from regraft.linking.drawing import outline_of
 from regraft.linking.saving import describe_link, load_link_file, save_link
+from regraft.linking.showing.drawing import outline_of
 from regraft.linking.whole import WholeBlueprint
 
 NETWORKS = """

@@ -12,7 +12,7 @@ from regraft.core.task_spec import TaskSpec
 from regraft.linking import Blueprint, pool_pieces
 from regraft.linking.blueprint import list_slots
 from regraft.linking.grafted import Grafted
-from regraft.linking.table import ranges
+from regraft.linking.showing.table import ranges
 from regraft.sources import Block, Source, Trunk
 from regraft.sources.skeleton import weightless
 from regraft.tasks import make_task

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from regraft.core.errors import LinkError
 from regraft.linking import Link, find_link
-from regraft.linking.fix import Fix
+from regraft.linking.fixes.fix import Fix
 from regraft.linking.load import load_link
 from regraft.linking.origin import Origin
 from regraft.linking.recipe import Recipe
@@ -181,7 +181,7 @@ def test_a_saved_link_is_applied_without_searching(
     link: Link, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = save_link(link, tmp_path / "link.json")
-    monkeypatch.setattr("regraft.linking.search.find_link", None)
+    monkeypatch.setattr("regraft.linking.finding.search.find_link", None)
     read = load_link_file(file, Origin(str(path), file=path), WholeBlueprint("attention", Attention))
     assert read.rows == link.rows
     ours, theirs = read.load().state_dict(), link.load().state_dict()

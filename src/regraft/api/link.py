@@ -14,7 +14,7 @@ from regraft.core.preprocessing import Preprocessing
 from regraft.linking import Blueprint, Link, find_link
 from regraft.linking.network import Given
 from regraft.linking.origin import Origin
-from regraft.linking.prepared import compare_preprocessing
+from regraft.linking.proving.prepared import compare_preprocessing
 from regraft.sources import Source
 from regraft.targets import Target, load_target
 from regraft.tasks import make_task

@@ -122,7 +122,7 @@ def link(
     if json:
         o.print_json(done.to_json())
     else:
-        from regraft.linking.summary import summarise
+        from regraft.linking.showing.summary import summarise
 
         width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
         print(summarise(done.link, width=width, folded=not full))
@@ -153,7 +153,7 @@ def _target(
 
 def _verdict(link: Link, proof: Proof | None, fixed: bool) -> list[str]:
     """The proof's sentence with its causes, and the line to type next."""
-    from regraft.linking.summary import next_steps
+    from regraft.linking.showing.summary import next_steps
 
     if proof is None:
         lines = ["NOT VERIFIED: nothing was run."]

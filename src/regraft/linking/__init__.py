@@ -2,12 +2,12 @@
 
 from regraft.linking.blueprint import Blueprint
 from regraft.linking.coverage import Coverage
+from regraft.linking.finding.search import find_link
 from regraft.linking.grafted import Grafted, pool_pieces
 from regraft.linking.link import Link
 from regraft.linking.load import restore
-from regraft.linking.proof import Proof
+from regraft.linking.proving.proof import Proof
 from regraft.linking.row import Row
-from regraft.linking.search import find_link
 
 __all__ = [
     "Blueprint",

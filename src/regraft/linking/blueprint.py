@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from regraft.core.task_spec import TaskSpec
-from regraft.linking.fix import Fix
-from regraft.linking.fixing import apply_fixes
+from regraft.linking.fixes.applying import apply_fixes
+from regraft.linking.fixes.fix import Fix
 from regraft.linking.grafted import Grafted, head_key
 from regraft.linking.network import Call, Network, Whole
 from regraft.sources import Source, build_trunk, example_batch

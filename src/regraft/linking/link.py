@@ -11,16 +11,16 @@ from regraft.core.console import say
 from regraft.core.errors import LinkError
 from regraft.linking.blueprint import HEADS, Blueprint
 from regraft.linking.coverage import Coverage, measure
-from regraft.linking.fix import Fix
+from regraft.linking.fixes.fix import Fix
 from regraft.linking.network import Given
 from regraft.linking.origin import Origin
 from regraft.linking.row import Row
-from regraft.linking.table import format_rows
+from regraft.linking.showing.table import format_rows
 from regraft.linking.whole import WholeBlueprint
 from regraft.sources import Source
 
 if TYPE_CHECKING:
-    from regraft.linking.proof import Proof
+    from regraft.linking.proving.proof import Proof
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Link:
         runs on made-up ones. A checkpoint without a network is only looked at: that proves nothing, and the
         proof says so.
         """
-        from regraft.linking.proof import prove
+        from regraft.linking.proving.proof import prove
 
         return prove(self, inputs, tolerance=tolerance)
 
@@ -162,7 +162,7 @@ class Link:
         They are found by trying, each is proven by another run, and they stay with the link
         (``link.fixes``). The link itself comes back where nothing helps, or nothing needs to.
         """
-        from regraft.linking.causes import find_fixes
+        from regraft.linking.proving.causes import find_fixes
 
         fixes = find_fixes(self, inputs, tolerance=tolerance)
         return replace(self, blueprint=self.blueprint.fixed(fixes)) if fixes else self
@@ -174,7 +174,7 @@ class Link:
         and v; what carries the agreement further is kept. The link itself comes back where nothing helps, or
         nothing needs to.
         """
-        from regraft.linking.decide import decide
+        from regraft.linking.proving.decide import decide
 
         return decide(self, inputs, tolerance=tolerance)
 
@@ -185,7 +185,7 @@ class Link:
 
     def table(self, *, width: int = 80) -> str:
         """The rows as text, equal ones folded (``blocks.{0..15}``), what is unused, and the sums."""
-        from regraft.linking.summary import summarise
+        from regraft.linking.showing.summary import summarise
 
         return summarise(self, width=width)
 

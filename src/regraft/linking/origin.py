@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.core.errors import LinkError
-from regraft.linking.names import match_names
+from regraft.linking.finding.names import match_names
 from regraft.linking.network import Call, Given, Network, Whole
 from regraft.linking.outline import block_of_name
 from regraft.sources import (

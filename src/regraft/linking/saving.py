@@ -10,14 +10,14 @@ from regraft.core.errors import LinkError, UsageError
 from regraft.core.files import write_json
 from regraft.linking.blueprint import Blueprint
 from regraft.linking.coverage import measure_source
-from regraft.linking.drawing import outline_of
 from regraft.linking.link import Link
 from regraft.linking.origin import Origin
+from regraft.linking.showing.drawing import outline_of
 from regraft.linking.whole import WholeBlueprint
 from regraft.sources import Source
 
 if TYPE_CHECKING:
-    from regraft.linking.proof import Proof
+    from regraft.linking.proving.proof import Proof
 
 _MOST = 12  # what is wrong is named up to this many times
 

@@ -12,8 +12,8 @@ from torch import nn
 from regraft.core.errors import UsageError
 from regraft.linking.blueprint import Slot, list_tensors
 from regraft.linking.examples import example_call
-from regraft.linking.fix import Fix
-from regraft.linking.fixing import apply_fixes
+from regraft.linking.fixes.applying import apply_fixes
+from regraft.linking.fixes.fix import Fix
 from regraft.linking.network import Given, Network
 from regraft.linking.outline import block_of_name
 from regraft.sources.module import import_builder

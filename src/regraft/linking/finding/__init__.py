@@ -1,0 +1,1 @@
+"""Finding: which source tensor goes where, best evidence first."""

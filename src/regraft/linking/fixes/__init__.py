@@ -1,0 +1,1 @@
+"""Fixes: hyper-parameters of the target that are set so that it computes what the source does."""

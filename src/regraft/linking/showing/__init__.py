@@ -1,0 +1,1 @@
+"""Showing: a link as tables and as what a drawing needs."""

@@ -1,0 +1,1 @@
+"""Tracing: what a network does, operator by operator, read off its export."""

@@ -18,7 +18,7 @@ from torch import nn
 
 from regraft.linking import Link
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 HARD = {
     "cnn": ("names of all swapped", "tensors missing", "other head", "wider"),
     "vit": ("q, k, v in other order", "swapped, head of zeros", "not a number"),

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 VISION = (
     "torchvision resnet18 -> timm resnet18",
     "torchvision mobilenet_v3_large -> timm mobilenetv3_large_100",

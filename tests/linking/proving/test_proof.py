@@ -101,7 +101,10 @@ def test_a_link_that_was_searched_is_proven_without_given_inputs() -> None:
 def test_a_new_head_is_proven_up_to_itself() -> None:
     source = trained(small(5))
     link = link_in_order(source, lambda: small(5), {"9.weight": None, "9.bias": None})
-    proof = link.verify(images())
+    open_head = link.verify(images())
+    assert not open_head.proven
+    assert "waive them (9.*) if they may start fresh" in open_head.sentence
+    proof = link.waive("9.*").verify(images())
     assert proof.proven
     assert proof.compared == "what enters its new head 9"
     assert "proven up to its new head 9" in proof.sentence

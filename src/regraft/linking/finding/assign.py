@@ -63,7 +63,8 @@ def assign(
     if not targets or not sources:
         return []
     agreed = agreed or {}
-    table = _fit_table(targets, sources, layout) * _both_seen(targets, sources, agreed)
+    table = _fit_table(targets, sources, layout)
+    table *= _both_seen(targets, sources, agreed, table)
     if not table.any():
         return []
     evidence, parts = _evidence(targets, sources, table, agreed)
@@ -108,12 +109,19 @@ def _fit_table(targets: Sequence[Unit], sources: Sequence[Unit], layout: str) ->
     return table
 
 
-def _both_seen(targets: Sequence[Unit], sources: Sequence[Unit], agreed: Mapping[str, str]) -> np.ndarray:
-    """What one traced network uses is not what the other leaves alone, unless names say so."""
+def _both_seen(
+    targets: Sequence[Unit], sources: Sequence[Unit], agreed: Mapping[str, str], table: np.ndarray
+) -> np.ndarray:
+    """What one traced network uses is not what the other leaves alone.
+
+    Names may say so all the same where nothing that the other uses fits: not where it holds a second copy.
+    """
     ours, theirs = [np.array([unit.traced for unit in units]) for units in (targets, sources)]
     if not (ours.any() and theirs.any()):
         return np.ones((len(targets), len(sources)), dtype=bool)
-    return (ours[:, None] == theirs[None, :]) | (_agreement(targets, sources, agreed) > 0)
+    same = ours[:, None] == theirs[None, :]
+    helpless = ~((table > 0) & same).any(axis=1)
+    return same | ((_agreement(targets, sources, agreed) > 0) & helpless[:, None])
 
 
 def _by_name(target: Unit, source: Unit) -> bool:

@@ -39,6 +39,7 @@ def judge(bench: Bench) -> Proof:
         reason = find_doubt(bench, unseen) or (_doubt_modules(bench, modules) if weak else "")
     elif not all(bool(tensor.isfinite().all()) for tensor in bench.run.outputs):
         reason = "the source's outputs are not finite"
+    reason = reason or (_doubt_head(bench) if agrees else "")
     lines = blocks or [*modules, _end(bench, measured.difference)]
     proven = agrees and not reason
     first = None if proven else _first(lines, bench.tolerance)
@@ -81,6 +82,22 @@ def _step_back(bench: Bench) -> Bench:
     free = tuple(range(len(bench.run.outputs)))
     cut = replace(bench.cut, head=last.target.path, native=last.source.path, free=free, new=False)
     return replace(bench, cut=cut)
+
+
+def _doubt_head(bench: Bench) -> str:
+    """Why agreement up to a new head is no proof: nobody said that its tensors may start fresh."""
+    head = bench.cut.head + "."
+    open_rows = [
+        name
+        for name, row in bench.rows.items()
+        if name.startswith(head) and row.role == "shared" and not row.carried
+    ]
+    if not bench.cut.new or not open_rows:
+        return ""
+    return (
+        f"both networks give the same up to {bench.cut.head}, whose tensors receive nothing: waive them "
+        f"({head}*) if they may start fresh, or say where they come from"
+    )
 
 
 def _doubt_modules(bench: Bench, modules: list[_Line]) -> str:

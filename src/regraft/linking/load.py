@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from regraft.linking.link import Link
 
 
+class NotFiniteError(LinkError):
+    """A source tensor holds values that no training can start from."""
+
+
 def load_link(link: Link) -> nn.Module:
     """The model with its weights. Only the model's own tensors are allocated, one source tensor at a time.
 
@@ -142,7 +146,7 @@ def _fill(put: _Put, carried: list[Row], places: Mapping[str, Tensor], weights: 
 
 
 def _read(weights: Checkpoint, name: str, row: Row) -> Tensor:
-    """A source tensor; raises ``LinkError`` where it holds values that no training can start from."""
+    """A source tensor; raises ``NotFiniteError`` where it holds values that no training can start from."""
     tensor = weights.read(name)
     learned = row.kind == "parameter" or name.endswith(("running_mean", "running_var"))
     # A sum is one cheap pass, and not finite if anything in it is not; it may also overflow.
@@ -151,7 +155,7 @@ def _read(weights: Checkpoint, name: str, row: Row) -> Tensor:
     count = int((~torch.isfinite(tensor.float())).sum())
     if count == 0:
         return tensor
-    raise LinkError(
+    raise NotFiniteError(
         f"{name} of the source holds {count} values that are not finite (NaN or infinite), of "
         f"{tensor.numel()}: the checkpoint is damaged or its training diverged. Take an earlier checkpoint"
     )

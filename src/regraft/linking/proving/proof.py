@@ -103,26 +103,32 @@ def prove(link: Link, inputs: Sequence[Given], *, tolerance: float, causes: bool
 
     ``causes`` asks to look for the reason where they differ, by trying hyper-parameters of the target.
     """
-    from regraft.linking.proving.bench import open_bench
+    from regraft.linking.load import NotFiniteError
     from regraft.linking.proving.inputs import NotSharedError
+
+    try:
+        proof = _compare(link, inputs, tolerance, causes)
+    except (NotSharedError, NotFiniteError) as error:
+        proof = Proof(False, math.inf, None, tolerance=tolerance, compared="nothing", reason=str(error))
+    return replace(proof, preprocessing=_preprocessing(link))
+
+
+def _compare(link: Link, inputs: Sequence[Given], tolerance: float, causes: bool) -> Proof:
+    from regraft.linking.proving.bench import open_bench
     from regraft.linking.proving.judge import judge
     from regraft.linking.proving.sanity import look_at
 
     if not link.origin.runs:
         return look_at(link, inputs, tolerance=tolerance)
-    try:
-        bench = open_bench(link, inputs, tolerance)
-    except NotSharedError as error:
-        proof = Proof(False, math.inf, None, tolerance=tolerance, compared="nothing", reason=str(error))
-    else:
-        proof = judge(bench)
-        if proof.proven and proof.max_relative_difference > tolerance / 10:
-            proof = _doubt_narrow(bench, proof)
-        if causes and not proof.proven and not proof.reason:
-            from regraft.linking.proving.causes import find_causes
+    bench = open_bench(link, inputs, tolerance)
+    proof = judge(bench)
+    if proof.proven and proof.max_relative_difference > tolerance / 10:
+        proof = _doubt_narrow(bench, proof)
+    if causes and not proof.proven and not proof.reason:
+        from regraft.linking.proving.causes import find_causes
 
-            proof = replace(proof, causes=find_causes(bench))
-    return replace(proof, preprocessing=_preprocessing(link))
+        proof = replace(proof, causes=find_causes(bench))
+    return proof
 
 
 def _doubt_narrow(bench: Bench, proof: Proof) -> Proof:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from regraft.core.errors import LinkError
 from regraft.linking.finding.names import match_names
@@ -194,9 +194,3 @@ class Origin:
 
 def _local(name: str) -> str:
     return name.removeprefix("trunk.network.")
-
-
-def tensors_of(network: Network) -> dict[str, Tensor]:
-    """The state dict of a network with names of the link, parameters as they are."""
-    state = network.module.state_dict(keep_vars=True)
-    return {network.keys[name]: tensor for name, tensor in state.items() if name in network.keys}

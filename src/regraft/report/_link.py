@@ -116,7 +116,8 @@ def _notes(model: Json) -> tuple[str, ...]:
     for fix in model.get("fixes") or []:
         if isinstance(fix, dict):
             where = counted(len(fix.get("modules") or []), "module")
-            told.append(f"Set: {fix.get('kind')} of {where} to {fix.get('value')} (it was {fix.get('was')})")
+            was = "" if fix.get("was") is None else f" (it was {fix['was']})"
+            told.append(f"Set: {fix.get('kind')} of {where} to {fix.get('value')}{was}")
     told += [str(note) for note in model.get("notes") or []]
     return tuple(shortened(note, 300) for note in told[:_MOST_NOTES])
 

@@ -83,7 +83,8 @@ def _unused(link: Link, width: int, folded: bool) -> list[str]:
 def _decided(link: Link) -> list[str]:
     told = [f"map: {one}" for one in link.maps] + [f"waived: {one}" for one in link.waivers]
     told += [
-        f"set: {fix.kind} of {_counted(len(fix.modules), 'module')} to {fix.value} (it was {fix.was})"
+        f"set: {fix.kind} of {_counted(len(fix.modules), 'module')} to {fix.value}"
+        + ("" if fix.was is None else f" (it was {fix.was})")
         for fix in link.fixes
     ]
     return told + [f"note: {note}" for note in link.notes]

@@ -170,7 +170,7 @@ def test_what_is_shared_and_uncovered_is_said(link: Link, capsys: pytest.Capture
     lacking = replace(link, rows=rows, required=0.5)
     lacking.load()
     said = capsys.readouterr().err
-    assert "2 tensors (shared) receive nothing and start fresh" in said
+    assert "2 shared tensors receive nothing and start fresh" in said
     assert "out." in said
     assert "nothing like it" in said
     with pytest.raises(LinkError, match=r"(?s)95\.0% was required.*out\.weight \(4x4\): nothing like it"):

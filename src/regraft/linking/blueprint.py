@@ -11,7 +11,7 @@ from regraft.core.task_spec import TaskSpec
 from regraft.linking.fixes.applying import apply_fixes
 from regraft.linking.fixes.fix import Fix
 from regraft.linking.grafted import Grafted, head_key
-from regraft.linking.network import Call, Network, Whole
+from regraft.linking.network import Call, Network, Whole, tensors_in
 from regraft.sources import Source, build_trunk, example_batch
 from regraft.sources.skeleton import weightless
 from regraft.tasks.task import Task
@@ -135,7 +135,7 @@ def list_tensors(model: nn.Module, block_of: Callable[[str], str]) -> tuple[Slot
     """Every tensor of a module as a slot; of those that modules share all but the first say which it is."""
     first: dict[int, str] = {}
     slots = []
-    for name, tensor in model.state_dict(keep_vars=True).items():
+    for name, tensor in tensors_in(model).items():
         tied = first.setdefault(id(tensor), name)
         slots.append(
             Slot(

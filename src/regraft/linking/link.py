@@ -14,7 +14,7 @@ from regraft.linking.coverage import Coverage, measure
 from regraft.linking.fixes.fix import Fix
 from regraft.linking.network import Given
 from regraft.linking.origin import Origin
-from regraft.linking.row import Row
+from regraft.linking.row import FROM_SCRATCH, MEANT_FRESH, Row
 from regraft.linking.showing.table import format_rows
 from regraft.linking.whole import WholeBlueprint
 from regraft.sources import Source
@@ -126,7 +126,7 @@ class Link:
             raise LinkError(self._complaint(self.uncovered, "rows that do not fit cannot be loaded"))
         if self.required > 0:
             self.require(self.required)
-            self._say_fresh()
+        self._say_fresh()
         return load_link(self)
 
     @property
@@ -139,10 +139,16 @@ class Link:
 
     def _say_fresh(self) -> None:
         """Say every tensor that starts fresh, with the reason."""
-        for rows, words in ((self.uncovered, "shared"), (self._specific, "of the target alone")):
-            if rows:
-                say(f"{len(rows)} tensors ({words}) receive nothing and start fresh:")
-                for line in format_rows(rows):
+        partly = tuple(row for row in self.rows if 0 < row.filled < 1)
+        for rows, words in (
+            (self.uncovered, "shared tensors receive nothing and start fresh"),
+            (self._specific, "tensors of the target alone receive nothing and start fresh"),
+            (partly, "tensors receive some of their rows, and the others start fresh"),
+        ):
+            unasked = [row for row in rows if row.rule not in MEANT_FRESH]
+            if unasked:
+                say(f"{len(unasked)} {words}:")
+                for line in format_rows(unasked):
                     say(line)
 
     def verify(self, *inputs: Given, tolerance: float = 1e-5) -> Proof:
@@ -260,7 +266,7 @@ def _start_fresh(row: Row) -> Row:
         row,
         source=None,
         source_shape=None,
-        rule="from scratch",
+        rule=FROM_SCRATCH,
         transform="",
         action="fresh",
         confidence=0.0,

@@ -12,6 +12,7 @@ from regraft.core.errors import LinkError
 from regraft.core.randomness import torch_randomness
 from regraft.linking.blueprint import Blueprint
 from regraft.linking.grafted import Grafted
+from regraft.linking.network import tensors_in
 from regraft.linking.row import Row
 from regraft.linking.sparing import build_sparing
 from regraft.linking.whole import WholeBlueprint
@@ -35,7 +36,7 @@ def load_link(link: Link) -> nn.Module:
     with torch_randomness(link.seed, "initialise"):
         model = _start(link)
     weights = link.origin.weights() if carried else open_tensors({})
-    places = model.state_dict(keep_vars=True)
+    places = tensors_in(model)
     _check(link, carried, places, weights)
     _fill(_Put(model), carried, places, weights)
     _check_memory(link, model)
@@ -48,7 +49,7 @@ def restore(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> Grafted:
     Raises ``LinkError`` that lists every missing, strange or misshapen tensor.
     """
     model = blueprint.skeleton()
-    places = model.state_dict(keep_vars=True)
+    places = tensors_in(model)
     wrong = [f"  {name} is missing" for name in places if name not in tensors]
     wrong += [f"  {name} belongs nowhere" for name in tensors if name not in places]
     wrong += [
@@ -150,7 +151,11 @@ def _read(weights: Checkpoint, name: str, row: Row) -> Tensor:
     tensor = weights.read(name)
     learned = row.kind == "parameter" or name.endswith(("running_mean", "running_var"))
     # A sum is one cheap pass, and not finite if anything in it is not; it may also overflow.
-    if not learned or not tensor.is_floating_point() or bool(torch.isfinite(tensor.sum())):
+    if not learned or not tensor.is_floating_point():
+        return tensor
+    if tensor.itemsize == 1:  # eight-bit floats cannot be added up
+        tensor = tensor.float()
+    if bool(torch.isfinite(tensor.sum())):
         return tensor
     count = int((~torch.isfinite(tensor.float())).sum())
     if count == 0:
@@ -175,7 +180,7 @@ def _make(row: Row, weights: Checkpoint, place: Tensor, into: Tensor) -> None:
     if [step.name for step in recipe.steps] == ["concatenate"] and _stacks(row, weights, into):
         start = 0
         for name in row.sources:
-            part = weights.read(name)
+            part = _read(weights, name, row)
             into.narrow(0, start, len(part)).copy_(part)
             start += len(part)
         return

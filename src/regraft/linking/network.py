@@ -81,6 +81,12 @@ class Whole(nn.Module):
         return features if self.head is None else self.head(features)
 
 
+def tensors_in(module: nn.Module) -> dict[str, Tensor]:
+    """What a module's state dict holds of tensors; it may hold other state of the module's own."""
+    state = module.state_dict(keep_vars=True)
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
 def outputs_of(given: Any) -> list[Tensor]:
     """The floating-point tensors in what a network returned: a tensor, a tuple, a mapping or both nested."""
     if isinstance(given, Tensor):

@@ -12,7 +12,7 @@ from torch import nn
 
 from regraft.core.errors import LinkError
 from regraft.linking.finding.names import match_names
-from regraft.linking.network import Call, Given, Network, Whole
+from regraft.linking.network import Call, Given, Network, Whole, tensors_in
 from regraft.linking.outline import block_of_name
 from regraft.sources import (
     Checkpoint,
@@ -72,7 +72,7 @@ class Origin:
         if self.source is not None:
             return open_weights(self.source) if self.source.weights else open_tensors({})
         if self.module is not None:
-            return open_tensors(self.module.state_dict())
+            return open_tensors(tensors_in(self.module))
         assert self.file is not None
         return open_checkpoint(self.file)
 
@@ -132,7 +132,7 @@ class Origin:
         """Names in the network to names in the checkpoint, which may have a prefix before each."""
         weights = self.weights()
         offered = {name: weights.shape(name) for name in weights.names()}
-        state = network.state_dict(keep_vars=True)
+        state = tensors_in(network)
         wanted = {name: tuple(value.shape) for name, value in state.items()}
         found = {name: match.source for name, match in match_names(wanted, offered).items()}
         # A checkpoint may hold tensors that modules share only once.
@@ -172,7 +172,7 @@ class Origin:
 
     def _filled(self, network: Network) -> Network:
         """With the file's tensors in the network. One that the file lacks would be made up: it is refused."""
-        weights, state = self.weights(), network.module.state_dict(keep_vars=True)
+        weights, state = self.weights(), tensors_in(network.module)
         parameters = {name for name, tensor in state.items() if tensor.is_floating_point()}
         missing = sorted(parameters - set(network.keys))
         if missing:
@@ -180,6 +180,13 @@ class Origin:
                 f"{self.name} lacks {len(missing)} tensors of the network that its builder gives: "
                 f"{', '.join(missing[:10])}{', ..' if len(missing) > 10 else ''}"
             )
+        torn = [
+            f"  {key} has shape {weights.shape(key)}, the network's {name} {tuple(state[name].shape)}"
+            for name, key in network.keys.items()
+            if weights.shape(key) != tuple(state[name].shape)
+        ]
+        if torn:
+            raise LinkError(f"{self.name} is no checkpoint of what its builder gives:\n" + "\n".join(torn))
         with torch.no_grad():
             for name, key in network.keys.items():
                 state[name].copy_(weights.read(key))
@@ -188,7 +195,7 @@ class Origin:
     def _of_module(self, module: nn.Module) -> Network:
         from regraft.linking.examples import example_call
 
-        names = {name: name for name in module.state_dict()}
+        names = {name: name for name in tensors_in(module)}
         return Network(module, names, example_call(module, self.given), block_of_name)
 
 

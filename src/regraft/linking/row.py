@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 Action = Literal["copied", "adapted", "fresh"]
 Role = Literal["shared", "specific"]
 
+FROM_SCRATCH, NO_WEIGHTS = "from scratch", "the source has no weights"
+MEANT_FRESH = (FROM_SCRATCH, NO_WEIGHTS)
+"""Rules of rows that start fresh because somebody asked for it."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -76,6 +80,15 @@ class Row:
         if self.recipe is not None:
             return self.recipe.sources
         return (self.source,) if self.source is not None else ()
+
+    @property
+    def filled(self) -> float:
+        """The share of the tensor that the source fills: less than 1 where some rows stay fresh."""
+        if not self.carried:
+            return 0.0
+        steps = self.recipe.steps if self.recipe else ()
+        picks: list[int] = next((step.options["picks"] for step in steps if step.name == "rows"), [])
+        return sum(pick >= 0 for pick in picks) / len(picks) if picks else 1.0
 
     @property
     def size(self) -> int:

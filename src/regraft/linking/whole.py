@@ -14,7 +14,7 @@ from regraft.linking.blueprint import Slot, list_tensors
 from regraft.linking.examples import example_call
 from regraft.linking.fixes.applying import apply_fixes
 from regraft.linking.fixes.fix import Fix
-from regraft.linking.network import Given, Network
+from regraft.linking.network import Given, Network, tensors_in
 from regraft.linking.outline import block_of_name
 from regraft.sources.module import import_builder
 from regraft.sources.skeleton import copy_module, weightless
@@ -63,7 +63,7 @@ class WholeBlueprint:
 
     def network(self, module: nn.Module) -> Network:
         """A built module as one side of a link."""
-        names = {name: name for name in module.state_dict()}
+        names = {name: name for name in tensors_in(module)}
         return Network(module.eval(), names, example_call(module, self.given), block_of_name)
 
     def fixed(self, fixes: tuple[Fix, ...]) -> WholeBlueprint:

@@ -274,10 +274,12 @@ def test_spread_and_made_up_inputs() -> None:
     made = redraw(Call((), {"input_ids": ids, "attention_mask": mask}), seed=1)
     assert made.kwargs["input_ids"].max() <= 9
     assert torch.equal(made.kwargs["attention_mask"], mask)
-    found = mask_of(made)
+    network = Origin("any", module=nn.Identity(), given=ids).native(head=False)
+    found = mask_of(network, made)
     assert found is not None
     assert found.tolist() == [[True, True, False]]
-    assert mask_of(Call((ids,))) is None
+    assert mask_of(network, Call((ids,))) is None
+    assert mask_of(network, Call((ids, mask))) is None  # zeros and ones alone are no mask
 
 
 @pytest.mark.parametrize("right", [True, False])

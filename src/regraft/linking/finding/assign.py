@@ -47,6 +47,7 @@ def assign(
     sources: Sequence[Unit],
     *,
     layout: str = "torch",
+    grids: bool = True,
     agreed: Mapping[str, str] | None = None,
 ) -> list[Pair]:
     """At most one source unit for each target unit, so that all of them together are most alike.
@@ -63,7 +64,7 @@ def assign(
     if not targets or not sources:
         return []
     agreed = agreed or {}
-    table = _fit_table(targets, sources, layout)
+    table = _fit_table(targets, sources, layout, grids)
     table *= _both_seen(targets, sources, agreed, table)
     if not table.any():
         return []
@@ -75,7 +76,7 @@ def assign(
     for row, column in chosen:
         if evidence[row, column] < _THRESHOLD:
             continue
-        fits = fit_units(targets[row], sources[column], layout=layout)
+        fits = fit_units(targets[row], sources[column], layout=layout, grids=grids)
         assert fits is not None
         rule, sure = _reason(parts, row, column, targets[row], sources[column])
         near = _alternatives(scores, table, parts.exact, row, column)
@@ -92,19 +93,22 @@ def assign(
     return pairs
 
 
-def _fit_table(targets: Sequence[Unit], sources: Sequence[Unit], layout: str) -> np.ndarray:
+def _fit_table(targets: Sequence[Unit], sources: Sequence[Unit], layout: str, grids: bool) -> np.ndarray:
     """How well every pair fits; units that look alike are looked at once.
 
     Whether a table holds positions is read from its name, so tables are looked at one by one.
     """
-    known: dict[tuple[object, object], float] = {}
+    known: dict[tuple[int, int], float] = {}
+    numbers: dict[object, int] = {}
     table = np.zeros((len(targets), len(sources)))
-    ours, theirs = [unit.signature for unit in targets], [unit.signature for unit in sources]
+    ours = [numbers.setdefault(unit.signature, len(numbers)) for unit in targets]
+    theirs = [numbers.setdefault(unit.signature, len(numbers)) for unit in sources]
     for row, target in enumerate(targets):
         for column, source in enumerate(sources):
             key = (ours[row], theirs[column])
             if key not in known or _by_name(target, source):
-                known[key] = quality(fit_units(target, source, layout=layout), target, source)
+                fits = fit_units(target, source, layout=layout, grids=grids)
+                known[key] = quality(fits, target, source)
             table[row, column] = known[key]
     return table
 

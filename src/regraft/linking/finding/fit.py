@@ -44,32 +44,31 @@ def same_family(target: Unit, source: Unit) -> bool:
     return pair in ({"table", "embedding"}, {"table", "norm"}, {"table", "matrix"}, {"table", "conv"})
 
 
-def fit_units(target: Unit, source: Unit, *, layout: str = "torch") -> dict[str, tuple[str, Fit]] | None:
+def fit_units(
+    target: Unit, source: Unit, *, layout: str = "torch", grids: bool = True
+) -> dict[str, tuple[str, Fit]] | None:
     """For each role of the target the source's role and how it fits; None where the weight does not fit.
 
     ``layout`` is how the checkpoint stores its layers: ``keras`` and ``numpy`` have inputs before outputs.
+    ``grids`` says that positions are those of patches: those of words are never resampled as an image.
     """
     if not same_family(target, source) or (target.part and source.part and target.part != source.part):
         return None
-    if _folded(target) != _folded(source) and not {"weight", "bias"} <= set(source.shapes) & set(
-        target.shapes
-    ):
+    shared_roles = set(source.shapes) & set(target.shapes)
+    if (target.joined == "norm") != (source.joined == "norm") and not {"weight", "bias"} <= shared_roles:
         return None
     roles = _pair_roles(target, source)
     if roles is None:
         return None
     found: dict[str, tuple[str, Fit]] = {}
     for role, other in roles.items():
-        fit = fit_shapes(target.shapes[role], source.shapes[other], target, source, layout=layout)
+        fit = fit_shapes(
+            target.shapes[role], source.shapes[other], target, source, layout=layout, grids=grids
+        )
         if fit is None:
             return None
         found[role] = (other, fit)
     return found
-
-
-def _folded(unit: Unit) -> bool:
-    """Whether it is a convolution joined with its norm."""
-    return bool(unit.members) and unit.part != "qkv"
 
 
 def _pair_roles(target: Unit, source: Unit) -> dict[str, str] | None:
@@ -95,13 +94,16 @@ def _computed(role: str) -> bool:
     return role.endswith(("_index", "position_ids", "attn_mask"))
 
 
-def fit_shapes(target: Shape, source: Shape, unit: Unit, other: Unit, *, layout: str = "torch") -> Fit | None:
+def fit_shapes(
+    target: Shape, source: Shape, unit: Unit, other: Unit, *, layout: str = "torch", grids: bool = True
+) -> Fit | None:
     """How a tensor of shape ``source`` becomes one of shape ``target``; None where it cannot."""
     if (
         layout in ("keras", "numpy")
         and unit.kind in (*_DENSE,)
         and len(source) in (2, 4)
         and not other.traced
+        and not other.tensors.get("weight", "").endswith("weight")  # what torch wrote, in another container
     ):
         return _from_inputs_first(target, source, unit)
     if len(target) == len(source) == 2 and unit.orientation != other.orientation and other.traced:
@@ -113,7 +115,7 @@ def fit_shapes(target: Shape, source: Shape, unit: Unit, other: Unit, *, layout:
         or _transposed(target, source, unit, other)
         or _flattened_kernel(target, source)
         or _other_channels(target, source, unit)
-        or _other_positions(target, source, unit, other)
+        or (_other_positions(target, source, unit, other) if grids else None)
     )
 
 

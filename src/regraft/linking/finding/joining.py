@@ -8,6 +8,7 @@ from dataclasses import replace
 from regraft.linking.finding.unit import Shape, Unit
 
 _PARTS = ("q", "k", "v")
+_NORM = {"weight", "bias", "running_mean", "running_var"}
 _LAYERS = ("conv", "linear", "matrix")
 
 
@@ -85,6 +86,7 @@ def _fused(members: tuple[Unit, ...]) -> Unit:
         part="qkv",
         rows=rows,
         members=members,
+        joined="qkv",
     )
 
 
@@ -108,7 +110,7 @@ def join_norms(units: Sequence[Unit]) -> list[Unit]:
 def _norm_after(unit: Unit, by_place: Mapping[int, Unit]) -> Unit | None:
     nexts = unit.after if unit.traced else (unit.place + 1,)
     norm = by_place.get(nexts[0]) if len(nexts) == 1 else None
-    if norm is None or norm.kind != "batch_norm" or "weight" not in norm.shapes:
+    if norm is None or norm.kind != "batch_norm" or not set(norm.shapes) >= _NORM or unit.orientation != "oi":
         return None
     alone = len(norm.before) == 1 if norm.traced else True
     return norm if alone and norm.shapes["weight"] == unit.shapes["weight"][:1] else None
@@ -123,6 +125,9 @@ def _folded(unit: Unit, norm: Unit) -> Unit:
         after=norm.after,
         height=norm.height,
         members=(unit, norm),
+        joined="norm",
+        part="",
+        rows={},
     )
 
 

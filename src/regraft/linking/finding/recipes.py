@@ -20,21 +20,20 @@ class Made:
 
     target: str
     recipe: Recipe
-    exact: bool
     assumed: str = ""
 
 
 def recipes_of(pair: Pair) -> list[Made]:
     """A recipe for each tensor of the pair's target unit that the source can fill."""
     target, source = pair.target, pair.source
-    if _is_norm(target) or _is_norm(source):
-        return list(_norm_recipes(target, source))
+    if _has_norm(target) or _has_norm(source):
+        return list(_norm_recipes(pair))
     made = [one for role in pair.fits for one in _of_role(pair, role)]
     return [*made, *_missing_bias(target, source)]
 
 
-def _is_norm(unit: Unit) -> bool:
-    return bool(unit.members) and unit.part != "qkv"
+def _has_norm(unit: Unit) -> bool:
+    return unit.joined == "norm"
 
 
 def _of_role(pair: Pair, role: str) -> Iterator[Made]:
@@ -43,9 +42,8 @@ def _of_role(pair: Pair, role: str) -> Iterator[Made]:
     other, fit = pair.fits[role]
     base = _base(source, other)
     recipe = Recipe(base.sources, (*base.steps, *fit.steps))
-    exact = fit.quality > 0.85
     if not (target.part == source.part == "qkv" or (target.rows and source.rows)):
-        yield from ([] if target.members else [Made(target.tensors[role], recipe, exact)])
+        yield from ([] if target.members else [Made(target.tensors[role], recipe)])
         return
     assumed = "" if target.rows and source.rows else "q, k and v assumed in thirds"
     ours, theirs = _rows(target, role), _rows(source, other)
@@ -54,12 +52,16 @@ def _of_role(pair: Pair, role: str) -> Iterator[Made]:
     if not target.members:
         axis = len(target.shapes[role]) - 1 if target.orientation == "io" else 0
         picks = _picks(ours, theirs, target.shapes[role][axis])
-        yield Made(target.tensors[role], _with_rows(recipe, picks, axis), exact, assumed)
+        if picks is None:
+            return
+        yield Made(target.tensors[role], _with_rows(recipe, picks, axis), assumed)
         return
     for member in target.members:
         own = member.rows.get(member.part) or tuple(range(member.shapes[role][0]))
         picks = _picks({member.part: own}, {member.part: theirs[member.part]}, member.shapes[role][0])
-        yield Made(member.tensors[role], recipe.then("rows", picks=picks), exact, assumed)
+        if picks is None:
+            continue
+        yield Made(member.tensors[role], recipe.then("rows", picks=picks), assumed)
 
 
 def _base(source: Unit, role: str) -> Recipe:
@@ -78,10 +80,20 @@ def _rows(unit: Unit, role: str) -> Mapping[str, tuple[int, ...]]:
     return {part: tuple(range(each * place, each * (place + 1))) for place, part in enumerate(parts)}
 
 
-def _picks(ours: Mapping[str, Sequence[int]], theirs: Mapping[str, Sequence[int]], count: int) -> list[int]:
-    """For each row of the target the source's: both give the rows of a part in the same order."""
+def _picks(
+    ours: Mapping[str, Sequence[int]], theirs: Mapping[str, Sequence[int]], count: int
+) -> list[int] | None:
+    """For each row of the target the source's: both give the rows of a part in the same order.
+
+    Rows that no attention reads (a gate, the first layer of a parallel MLP) are the same rows on both sides;
+    None where they cannot be.
+    """
     places = {row: theirs[part][place] for part in ours for place, row in enumerate(ours[part])}
-    return [places.get(row, -1) for row in range(count)]
+    rest = set(range(count)) - set(places)
+    if rest and rest & {row for rows in theirs.values() for row in rows}:
+        return None
+    places.update({row: row for row in rest})
+    return [places[row] for row in range(count)]
 
 
 def _with_rows(recipe: Recipe, picks: list[int], axis: int) -> Recipe:
@@ -96,18 +108,20 @@ def _missing_bias(target: Unit, source: Unit) -> Iterator[Made]:
         return
     for unit in target.members or (target,):
         if "bias" in unit.tensors:
-            yield Made(unit.tensors["bias"], Recipe((), (Step("constant", {"value": 0.0}),)), True)
+            yield Made(unit.tensors["bias"], Recipe((), (Step("constant", {"value": 0.0}),)))
 
 
-def _norm_recipes(target: Unit, source: Unit) -> Iterator[Made]:
+def _norm_recipes(pair: Pair) -> Iterator[Made]:
     """A convolution with its batch norm folded in, or a norm that changes nothing behind a folded one."""
-    if _is_norm(source) and not _is_norm(target):
-        yield from _fold(target, source)
-    elif _is_norm(target) and not _is_norm(source):
-        yield from _unfold(target, source)
+    target, source = pair.target, pair.source
+    if _has_norm(source) and not _has_norm(target):
+        yield from _fold(pair)
+    elif _has_norm(target) and not _has_norm(source):
+        yield from _unfold(pair)
 
 
-def _fold(target: Unit, source: Unit) -> Iterator[Made]:
+def _fold(pair: Pair) -> Iterator[Made]:
+    target, source = pair.target, pair.source
     layer, norm = source.members
     biased = "bias" in layer.tensors
     names = [layer.tensors["weight"], *([layer.tensors["bias"]] if biased else [])]
@@ -119,12 +133,12 @@ def _fold(target: Unit, source: Unit) -> Iterator[Made]:
             continue
         options = {"part": role, "eps": _EPS if eps is None else eps, "biased": biased}
         recipe = Recipe(tuple(names)).then("fold_norm", **options)
-        if role == "weight" and target.shapes["weight"] != layer.shapes["weight"]:
-            recipe = recipe.then("reshape", shape=list(target.shapes["weight"]))
-        yield Made(target.tensors[role], recipe, True, assumed)
+        recipe = Recipe(recipe.sources, (*recipe.steps, *pair.fits[role][1].steps))
+        yield Made(target.tensors[role], recipe, assumed)
 
 
-def _unfold(target: Unit, source: Unit) -> Iterator[Made]:
+def _unfold(pair: Pair) -> Iterator[Made]:
+    target, source = pair.target, pair.source
     layer, norm = target.members
     eps = float(norm.attributes.get("eps", _EPS))
     values = {
@@ -133,12 +147,12 @@ def _unfold(target: Unit, source: Unit) -> Iterator[Made]:
         "running_var": 1.0,
         "num_batches_tracked": 0.0,
     }
-    yield Made(layer.tensors["weight"], Recipe((source.tensors["weight"],)), True)
+    yield Made(layer.tensors["weight"], Recipe((source.tensors["weight"],), pair.fits["weight"][1].steps))
     if "bias" in layer.tensors:
-        yield Made(layer.tensors["bias"], Recipe((), (Step("constant", {"value": 0.0}),)), True)
+        yield Made(layer.tensors["bias"], Recipe((), (Step("constant", {"value": 0.0}),)))
     for role, name in norm.tensors.items():
         if role == "bias" and "bias" in source.tensors:
-            yield Made(name, Recipe((source.tensors["bias"],)), True)
+            yield Made(name, Recipe((source.tensors["bias"],)))
         else:
             step = Step("constant", {"value": values.get(role, 0.0)})
-            yield Made(name, Recipe((), (step,)), True)
+            yield Made(name, Recipe((), (step,)))

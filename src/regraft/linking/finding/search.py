@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from regraft.core.errors import UsageError
+import torch
+
+from regraft.core.errors import LinkError, UsageError
 from regraft.linking.blueprint import HEADS, Blueprint, Slot
 from regraft.linking.finding.assign import Pair, assign
 from regraft.linking.finding.copies import one_copy
@@ -19,11 +22,14 @@ from regraft.linking.finding.tokens import match_tokens
 from regraft.linking.finding.unit import Shape, Unit
 from regraft.linking.finding.units import named_units, stored_order, traced_units
 from regraft.linking.link import Link
+from regraft.linking.network import Network
 from regraft.linking.origin import Origin
-from regraft.linking.row import Row, fresh_row
+from regraft.linking.row import NO_WEIGHTS, Row, fresh_row
 from regraft.linking.tracing.graph import trace
 from regraft.linking.whole import WholeBlueprint
 from regraft.sources import Checkpoint, Source
+
+_log = logging.getLogger(__name__)
 
 
 def find_link(
@@ -53,7 +59,9 @@ def find_link(
     origin = source if isinstance(source, Origin) else Origin(source.name, source)
     weights = origin.weights()
     case = _Case(origin, blueprint, weights, blueprint.slots())
-    rows = _find_rows(case, [parse_map(text) for text in maps])
+    renames = [parse_map(text) for text in maps]
+    _check_maps(renames, case)
+    rows = _find_rows(case, renames)
     used = {name for row in rows for name in row.sources}
     unused = tuple(name for name in weights.names() if name not in used)
     link = Link(
@@ -77,10 +85,28 @@ def parse_map(text: str) -> Rename:
     if not arrow:
         raise UsageError(f"a map is written 'REGEX=>TO', as in 'bert\\.(.*)=>\\1'; got {text!r}")
     try:
-        re.compile(pattern)
+        expression = re.compile(pattern.strip())
     except re.error as error:
         raise UsageError(f"the map {text!r} holds no regular expression before '=>': {error}") from error
+    try:
+        re.compile(f"{expression.pattern}|").fullmatch("").expand(to.strip())  # type: ignore[union-attr]
+    except (re.error, IndexError) as error:
+        raise UsageError(f"the map {text!r} names a group that its pattern does not have: {error}") from error
     return Rename(pattern.strip(), to.strip())
+
+
+def _check_maps(renames: Sequence[Rename], case: _Case) -> None:
+    """A map that does nothing is a mistake: it would leave its author believing otherwise."""
+    targets = {slot.local for slot in case.shared}
+    for rename in renames:
+        named = [to for name in case.offered if (to := rename.apply(name)) is not None]
+        if case.offered and not targets & set(named):
+            given = f"{rename.pattern}=>{rename.to}"
+            why = (
+                f"gives {named[0]!r}, which the target does not have" if named else "matches no source tensor"
+            )
+            example = f"{next(iter(case.offered))}=>{min(targets, default='..')}"
+            raise UsageError(f"the map {given!r} {why}; a map that works here is {example!r}")
 
 
 class _Case:
@@ -101,10 +127,12 @@ class _Case:
         self.shapes: dict[str, Shape] = {name: weights.shape(name) for name in weights.names()}
         native = set() if self.whole else {key for head in origin.heads for key in head.keys}
         offered = {name: shape for name, shape in self.shapes.items() if name not in native}
-        self.shared = [slot for slot in slots if not slot.name.startswith(HEADS) and not slot.tied_to]
-        self.heads = [slot for slot in slots if slot.name.startswith(HEADS)]
+        own_heads = () if self.whole else (HEADS,)
+        self.shared = [slot for slot in slots if not slot.name.startswith(own_heads) and not slot.tied_to]
+        self.heads = [slot for slot in slots if slot.name.startswith(own_heads)]
         self.offered, self.note = (offered, "") if origin.runs else one_copy(offered, len(self.shared))
         self.last: set[str] = set()
+        self.grids = True
 
     @property
     def names_suffice(self) -> bool:
@@ -119,7 +147,7 @@ class _Case:
 
     def source_units(self) -> tuple[list[Unit], str]:
         """The source's units, and how its layers are stored."""
-        network = self.origin.skeleton(head=self.whole)
+        network = _if_runnable(lambda: self.origin.skeleton(head=self.whole))
         if network is None:
             ordered = {name: self.offered[name] for name in stored_order(list(self.offered))}
             return named_units(ordered), self.weights.layout
@@ -130,8 +158,11 @@ class _Case:
 
     def target_units(self) -> list[Unit]:
         """The target's units."""
-        network = self.blueprint.network(self.blueprint.skeleton())
+        network = _if_runnable(lambda: self.blueprint.network(self.blueprint.skeleton()))
         shapes = {slot.name: slot.shape for slot in self.shared}
+        if network is None:
+            return named_units(shapes)
+        self.grids = _reads_images(network)
         graph = trace(network)
         if graph is None:
             return executed_units(network, shapes)
@@ -141,12 +172,31 @@ class _Case:
         return units
 
 
+def _if_runnable(build: Callable[[], Network | None]) -> Network | None:
+    """The network, or None where nothing is known that it could read: then names have to do."""
+    try:
+        return build()
+    except LinkError as error:
+        _log.info("%s", error)
+        return None
+
+
+def _reads_images(network: Network) -> bool:
+    """Whether positions in it are those of patches."""
+    leaves = torch.utils._pytree.tree_leaves((network.example.args, network.example.kwargs))
+    return any(
+        isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.ndim == 4 for leaf in leaves
+    )
+
+
 def _find_rows(case: _Case, renames: Sequence[Rename]) -> tuple[Row, ...]:
     found = match_names({slot.local: slot.shape for slot in case.shared}, case.offered, renames)
     rows = {
         slot.name: _named_row(slot, found[slot.local], case.weights)
         for slot in case.shared
-        if slot.local in found and case.offered[found[slot.local].source] == slot.shape
+        if slot.local in found
+        and case.offered[found[slot.local].source] == slot.shape
+        and not _is_quantised(slot, found[slot.local].source, case.weights)
     }
     complete = all(slot.name in rows or _computed(slot) for slot in case.shared)
     if case.offered and not (complete and case.names_suffice):
@@ -175,10 +225,12 @@ def _assigned_rows(case: _Case, named: Mapping[str, Row], mapped: Mapping[str, R
     agreed = {name: row.source for name, row in named.items() if row.source is not None}
     slots = {slot.name: slot for slot in case.shared}
     rows: dict[str, Row] = {}
-    for pair in assign(targets, sources, layout=layout, agreed=agreed):
+    for pair in assign(targets, sources, layout=layout, grids=case.grids, agreed=agreed):
         for made in recipes_of(pair):
             # Nothing may be made up for a tensor whose namesake is there.
             if made.recipe.sources or made.target not in named or pair.target.members:
+                if any(_is_quantised(slots[made.target], one, case.weights) for one in made.recipe.sources):
+                    continue
                 row = _assigned_row(slots[made.target], made, pair, case.weights)
                 rows[made.target] = _by_name(row, named.get(made.target), pair)
     return rows
@@ -220,6 +272,13 @@ def _renumbered(units: Sequence[Unit]) -> list[Unit]:
         )
         for number, unit in enumerate(units)
     ]
+
+
+def _is_quantised(slot: Slot, source: str | None, weights: Checkpoint) -> bool:
+    """Whether whole or complex numbers would become weights: they mean nothing without a scale."""
+    if source is None or slot.kind != "parameter" or not slot.dtype.startswith(("float", "bfloat")):
+        return False
+    return not weights.dtype(source).is_floating_point
 
 
 def _assigned_row(slot: Slot, made: Made, pair: Pair, weights: Checkpoint) -> Row:
@@ -288,10 +347,13 @@ def _open_row(slot: Slot, match: Match | None, case: _Case, closed: Mapping[str,
             return fresh_row(slot, f"new head: {slot.shape[0]} rows instead of {shape[0]}", role="specific")
         rule = f"{match.rule}, but the shapes differ"
         return fresh_row(slot, rule, role="shared", source=match.source, source_shape=shape)
+    if match is not None and _is_quantised(slot, match.source, case.weights):
+        rule = f"{match.rule}, but the source's are no floating-point numbers (quantised?)"
+        return fresh_row(slot, rule, role="shared", source=match.source, source_shape=slot.shape)
     if _computed(slot) and case.offered:
         return fresh_row(slot, "the network computes it", role="specific")
     if not case.offered:
-        return fresh_row(slot, "the source has no weights", role="shared")
+        return fresh_row(slot, NO_WEIGHTS, role="shared")
     return fresh_row(slot, _reason(slot, match, case, closed), role="shared")
 
 

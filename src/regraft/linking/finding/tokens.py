@@ -30,7 +30,9 @@ def match_tokens(
     picks = [-1] * (max(ours.values()) + 1)
     for token, place in ours.items():
         picks[place] = theirs.get(token, -1)
-    found = {}
+    found: dict[str, Row] = {}
+    if max(picks) < 0:
+        return found
     for slot in slots:
         key = _key(slot, rows, shapes, len(theirs))
         if key is not None and slot.shape[0] >= len(picks) and slot.shape[1:] == shapes[key][1:]:

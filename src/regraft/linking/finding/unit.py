@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Shape = tuple[int, ...]
 
@@ -33,7 +33,9 @@ class Unit:
     attributes, part, rows
         As an operator's.
     members
-        The units that were joined to make this one: q, k and v, or a convolution and its norm.
+        The units that were joined to make this one.
+    joined
+        Why: ``qkv`` as one layer, or a convolution and its ``norm``.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Unit:
     part: str = ""
     rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     members: tuple[Unit, ...] = ()
+    joined: Literal["", "qkv", "norm"] = ""
 
     @property
     def traced(self) -> bool:

@@ -86,7 +86,7 @@ class Bench:
     @property
     def mask(self) -> Tensor | None:
         """Which positions of the first input count."""
-        return mask_of(self.calls[0].source)
+        return mask_of(self.source, self.calls[0].source)
 
     def compare(self, target: Network | None = None) -> Comparison:
         """Run the target, or a changed copy of it, on the first input and compare it with the source."""
@@ -116,7 +116,7 @@ class Bench:
         found, seen = [], []
         for call in self.calls:
             ours, theirs = self.values(call)
-            found.append(difference_of(ours, theirs, mask_of(call.source)))
+            found.append(difference_of(ours, theirs, mask_of(self.source, call.source)))
             seen.append(ours)
         return Measure(tuple(found), max(map(spread_of, zip(*seen, strict=False)), default=0.0))
 
@@ -133,7 +133,9 @@ class Bench:
         """Every step of the target on one input, with its counterpart."""
         source = self.run if call is self.calls[0] else watch(self.source, call.source)
         target = watch(self.target, call.target)
-        return pair_steps(source, target, self.places, mask_of(call.source), list_mixed(self.rows))
+        return pair_steps(
+            source, target, self.places, mask_of(self.source, call.source), list_mixed(self.rows)
+        )
 
 
 @dataclass(frozen=True)

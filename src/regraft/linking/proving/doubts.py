@@ -54,7 +54,7 @@ def _is_random(network: Network, call: Call, tolerance: float) -> bool:
         one = [tensor.nan_to_num() for tensor in network.run(call)]
         torch.manual_seed(2)
         two = [tensor.nan_to_num() for tensor in network.run(call)]
-    return not difference_of(one, [two], mask_of(call)) <= tolerance
+    return not difference_of(one, [two], mask_of(network, call)) <= tolerance
 
 
 def find_notes(bench: Bench, unseen: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -82,10 +82,10 @@ def _ids_read(bench: Bench, part: nn.Embedding) -> int:
     """How many rows the inputs asked for."""
     seen: set[int] = set()
 
-    def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        seen.update(args[0].unique().tolist())
+    def hook(module: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        seen.update((args[0] if args else named["input"]).unique().tolist())
 
-    handle = part.register_forward_pre_hook(hook)
+    handle = part.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         for call in bench.calls:
             bench.target.run(call.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from regraft.linking.network import Call, Given, Network, Whole
 FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError)
 """What a network raises that cannot read its inputs; ``NotImplementedError`` is a ``RuntimeError``."""
 MADE_UP = 2
+LOUD = 10.0
+"""How much larger one of the made-up inputs is than usual ones."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,28 @@ def share_inputs(source: Network, target: Network, inputs: Sequence[Given]) -> t
     if given:
         pattern = given[0].source
         made = [_translate(source, target, redraw(pattern, seed)) for seed in range(MADE_UP)]
-        return (*given, *made)
-    return tuple(_make_up(source, target))
+        return (*given, *_that_run(source, target, [*made, _loud(source, target, pattern)]))
+    first, second = _make_up(source, target)
+    loud = _loud(source, target, first.source)
+    return (first, *_that_run(source, target, [second, loud]))
+
+
+def _that_run(source: Network, target: Network, calls: Sequence[SharedCall]) -> list[SharedCall]:
+    """Of made-up calls those that both networks can read, and that give finite numbers."""
+    kept = []
+    for call in calls:
+        try:
+            outputs = [*source.run(call.source), *target.run(call.target)]
+        except FAILURES:
+            continue
+        if all(bool(output.isfinite().all()) for output in outputs):
+            kept.append(call)
+    return kept
+
+
+def _loud(source: Network, target: Network, pattern: Call) -> SharedCall:
+    """The same form, ten times as large: it reaches ceilings, as that of ReLU6, that usual inputs do not."""
+    return _translate(source, target, redraw(pattern, seed=MADE_UP, scale=LOUD))
 
 
 def _make_up(source: Network, target: Network) -> list[SharedCall]:
@@ -105,41 +128,44 @@ def given_of(network: Network, call: Call) -> Given:
     return call.args[0] if len(call.args) == 1 else call.args
 
 
-def redraw(call: Call, seed: int) -> Call:
+def redraw(call: Call, seed: int, *, scale: float = 1.0) -> Call:
     """Other numbers of the same shapes: noise of the same mean and scale, ids up to the same largest one.
 
     Masks, integers that are 0 or 1 only, stay as they are.
     """
     generator = torch_generator(seed, "made-up inputs")
-    return Call(_redraw(call.args, generator), _redraw(call.kwargs, generator))
+    return Call(_redraw(call.args, generator, scale), _redraw(call.kwargs, generator, scale))
 
 
-def _redraw(value: Any, generator: torch.Generator) -> Any:
+def _redraw(value: Any, generator: torch.Generator, factor: float) -> Any:
     if isinstance(value, Mapping):
-        return {key: _redraw(one, generator) for key, one in value.items()}
+        return {key: _redraw(one, generator, factor) for key, one in value.items()}
     if isinstance(value, (tuple, list)):
-        return type(value)(_redraw(one, generator) for one in value)
+        return type(value)(_redraw(one, generator, factor) for one in value)
     if not isinstance(value, Tensor) or value.dtype == torch.bool or value.numel() == 0:
         return value
     if value.is_floating_point():
         mean, scale = value.float().mean(), value.float().std(correction=0)
         noise = torch.randn(value.shape, generator=generator)
-        return (noise * (scale if scale > 0 else 1.0) + mean).to(value.dtype)
+        return ((noise * (scale if scale > 0 else 1.0) + mean) * factor).to(value.dtype)
     largest = int(value.max())
     if largest <= 1:
         return value
     return torch.randint(largest + 1, value.shape, generator=generator).to(value.dtype)
 
 
-def mask_of(call: Call) -> Tensor | None:
-    """Which positions count, ``bool (batch, length)``; None where no mask leaves any out."""
+def mask_of(network: Network, call: Call) -> Tensor | None:
+    """Which positions count, ``bool (batch, length)``; None where no mask leaves any out.
+
+    An argument is a mask where the network calls it one: numbers of 0 and 1 may mean anything else.
+    """
     found = list(_masks(call.kwargs))
     for argument in call.args:
         if isinstance(argument, Mapping):
             found += list(_masks(argument))
-    tensors = [argument for argument in call.args if isinstance(argument, Tensor)]
-    if len(tensors) > 1 and tensors[0].shape == tensors[1].shape and tensors[1].ndim == 2:
-        found.append(tensors[1])
+    names = inspect.signature(network.module.forward).parameters
+    named = zip(names, call.args, strict=False)
+    found += [value for name, value in named if "mask" in name and isinstance(value, Tensor)]
     masks = [mask.bool() for mask in found if not mask.is_floating_point() and int(mask.max()) <= 1]
     return next((mask for mask in masks if mask.ndim == 2 and not bool(mask.all())), None)
 

@@ -27,19 +27,19 @@ _BETWEEN = _MOVES | _SCALES | {"add", "masked_fill", "where", "sub"}
 _LIMIT = 400
 
 
-def find_part(node: Node, tainted: set[Node], found: set[Node]) -> str:
+def find_part(node: Node, found: set[Node]) -> str:
     """``q``, ``k``, ``v``, ``qkv`` or another union of them; empty for what no attention reads."""
-    parts = {part for _, _, part in _readers(node, tainted, found)}
+    parts = {part for _, _, part in _readers(node, found)}
     return "".join(part for part in "qkv" if part in parts)
 
 
-def part_rows(node: Node, tainted: set[Node], found: set[Node]) -> dict[str, tuple[int, ...]]:
+def part_rows(node: Node, found: set[Node]) -> dict[str, tuple[int, ...]]:
     """For each part the rows of the layer's output that attention reads as it, head by head.
 
     Empty where the way to attention does more than move and scale.
     """
     rows: dict[str, tuple[int, ...]] = {}
-    for reader, place, part in _readers(node, tainted, found):
+    for reader, place, part in _readers(node, found):
         if part in rows:
             continue
         given = _argument(reader, place)
@@ -51,7 +51,7 @@ def part_rows(node: Node, tainted: set[Node], found: set[Node]) -> dict[str, tup
     return rows
 
 
-def _readers(node: Node, tainted: set[Node], found: set[Node]) -> list[tuple[Node, int, str]]:
+def _readers(node: Node, found: set[Node]) -> list[tuple[Node, int, str]]:
     """The attention operations that read a layer's output: the node, which argument, which part."""
     seen, queue, readers = {node}, [node], []
     while queue and len(seen) < _LIMIT:

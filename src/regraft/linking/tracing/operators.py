@@ -37,7 +37,7 @@ _KINDS = {
     "rnn_relu": "recurrent",
 }
 _ROLES = {"mat2": "weight", "other": "weight", "self": "bias", "params": "weight"}
-_ATTRIBUTES = ("stride", "padding", "dilation", "groups", "eps")
+_ATTRIBUTES = ("groups", "eps")
 # Made from the shape of an activation and not from its values.
 _SHAPES_ONLY = (
     "new_zeros",
@@ -50,28 +50,6 @@ _SHAPES_ONLY = (
     "sym_size",
 )
 _TRANSPOSES = ("t", "transpose", "permute", "numpy_T", "mT")
-_FOLLOW = {
-    "relu": "relu",
-    "relu6": "relu6",
-    "hardtanh": "relu6",
-    "leaky_relu": "leaky_relu",
-    "silu": "silu",
-    "hardswish": "hardswish",
-    "hardsigmoid": "hardsigmoid",
-    "sigmoid": "sigmoid",
-    "tanh": "tanh",
-    "elu": "elu",
-    "mish": "mish",
-    "softmax": "softmax",
-    "scaled_dot_product_attention": "sdpa",
-    "add": "add",
-    "mul": "mul",
-    "cat": "cat",
-    "max_pool2d": "max_pool",
-    "avg_pool2d": "pool",
-    "adaptive_avg_pool2d": "pool",
-    "mean": "pool",
-}
 
 
 @dataclass(frozen=True)
@@ -89,14 +67,12 @@ class Operator:
         What each tensor is to it (``weight``, ``bias``, ``running_mean``, ..) and its name in the module's
         state dict.
     attributes
-        ``stride``, ``padding``, ``dilation`` and ``groups`` of a convolution, ``eps`` of a norm,
-        ``orientation`` of a linear layer: ``oi`` where rows are outputs, else ``io``.
+        ``groups`` of a convolution, ``eps`` of a norm, ``orientation`` of a linear layer: ``oi`` where rows
+        are outputs, else ``io``.
     before, after
         Names of the nearest operators upstream and downstream; none at the input and the output.
     depth
         Operators on the longest path from the input.
-    follow
-        What happens before the next operators, in order: ``relu``, ``gelu_tanh``, ``softmax``, ``add``.
     part
         What it gives to attention: ``q``, ``k``, ``v`` or ``qkv``; empty elsewhere.
     rows
@@ -110,7 +86,6 @@ class Operator:
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     depth: int = 0
-    follow: tuple[str, ...] = ()
     part: str = ""
     rows: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -212,7 +187,7 @@ def _operator(
     depth: int,
 ) -> Operator:
     kind = _KINDS.get(operation(node), f"table:{operation(node)}")
-    part = find_part(node, tainted, found) if kind in ("linear", "conv") else ""
+    part = find_part(node, found) if kind in ("linear", "conv") else ""
     return Operator(
         name=node.name,
         kind=kind,
@@ -221,9 +196,8 @@ def _operator(
         before=tuple(other.name for other in before),
         after=after,
         depth=depth,
-        follow=_follow(node, tainted, found),
         part=part,
-        rows=part_rows(node, tainted, found) if part else {},
+        rows=part_rows(node, found) if part else {},
     )
 
 
@@ -283,37 +257,3 @@ def _orientation(node: Node, tainted: set[Node], carried: Mapping[Node, tuple[st
             flips += operation(argument) in _TRANSPOSES
             argument = next(inner for inner in argument.all_input_nodes if carried.get(inner))
     return "io" if flips % 2 else "oi"
-
-
-def _follow(node: Node, tainted: set[Node], found: set[Node]) -> tuple[str, ...]:
-    """What happens to the output until the next operators read it."""
-    said: list[str] = []
-    seen = {node}
-    queue = list(node.users)
-    while queue and len(seen) < 200:
-        user = queue.pop(0)
-        if user in seen or user not in tainted or user in found:
-            continue
-        seen.add(user)
-        word = _word(user)
-        if word and word not in said:
-            said.append(word)
-        queue += list(user.users)
-    return tuple(said)
-
-
-def _word(node: Node) -> str:
-    name = operation(node)
-    if name == "gelu":
-        return "gelu_tanh" if node.kwargs.get("approximate") == "tanh" else "gelu"
-    if name == "sigmoid" and _scaled(node):
-        return "quick_gelu"
-    if name in ("pad", "constant_pad_nd"):
-        return "pad:" + ",".join(str(width) for width in node.args[1])  # type: ignore[union-attr]
-    return _FOLLOW.get(name, "")
-
-
-def _scaled(node: Node) -> bool:
-    """A sigmoid of 1.702 x: half of the quick form of GELU."""
-    given = node.args[0]
-    return isinstance(given, Node) and operation(given) == "mul" and 1.702 in given.args

@@ -13,6 +13,7 @@ from regraft.core.randomness import torch_randomness
 from regraft.linking.blueprint import Blueprint
 from regraft.linking.grafted import Grafted
 from regraft.linking.network import tensors_in
+from regraft.linking.recipe import Recipe
 from regraft.linking.row import Row
 from regraft.linking.sparing import build_sparing
 from regraft.linking.whole import WholeBlueprint
@@ -68,7 +69,7 @@ def restore(blueprint: Blueprint, tensors: Mapping[str, Tensor]) -> Grafted:
 def _start(link: Link) -> nn.Module:
     """The model with memory for what keeps the values that its own code gives it, and for little else."""
     blueprint = link.blueprint
-    kept = {row.target for row in link.rows if _keeps(row)}
+    kept = {row.target for row in link.rows if row.filled < 1}
     if len(kept) == len(link.rows) or (kept and _holds_module(blueprint)):
         return blueprint.build()
     model = build_sparing(blueprint.build, kept) if kept else blueprint.skeleton()
@@ -79,12 +80,6 @@ def _start(link: Link) -> nn.Module:
 def _holds_module(blueprint: Blueprint | WholeBlueprint) -> bool:
     """Whether the model is a module that was handed over: what is fresh there is what it holds."""
     return isinstance(blueprint, WholeBlueprint) and isinstance(blueprint.handed, nn.Module)
-
-
-def _keeps(row: Row) -> bool:
-    """Whether a tensor keeps values that the network itself initialises: all of them, or some rows."""
-    steps = row.recipe.steps if row.recipe else ()
-    return not row.carried or any(min(step.options.get("picks", [0]), default=0) < 0 for step in steps)
 
 
 def _check(link: Link, carried: list[Row], places: Mapping[str, Tensor], weights: Checkpoint) -> None:
@@ -142,7 +137,7 @@ def _fill(put: _Put, carried: list[Row], places: Mapping[str, Tensor], weights: 
             put(names[id(places[row.target])], _read(weights, row.sources[0], row))
     aside = [_set_aside(places[row.target]) for row in made]
     for row, tensor in zip(made, aside, strict=True):
-        _make(row, weights, places[row.target], tensor)
+        make_tensor(row, weights, places[row.target], tensor)
         put(names[id(places[row.target])], tensor)
 
 
@@ -153,9 +148,9 @@ def _read(weights: Checkpoint, name: str, row: Row) -> Tensor:
     # A sum is one cheap pass, and not finite if anything in it is not; it may also overflow.
     if not learned or not tensor.is_floating_point():
         return tensor
-    if tensor.itemsize == 1:  # eight-bit floats cannot be added up
-        tensor = tensor.float()
-    if bool(torch.isfinite(tensor.sum())):
+    # Eight-bit floats cannot be added up.
+    total = (tensor.float() if tensor.itemsize == 1 else tensor).sum()
+    if bool(torch.isfinite(total)):
         return tensor
     count = int((~torch.isfinite(tensor.float())).sum())
     if count == 0:
@@ -171,12 +166,12 @@ def _set_aside(place: Tensor) -> Tensor:
     return torch.empty(place.shape, dtype=place.dtype) if place.is_meta else place.detach()
 
 
-def _make(row: Row, weights: Checkpoint, place: Tensor, into: Tensor) -> None:
-    """Write the tensor that a row makes of its sources."""
-    recipe = row.recipe
-    if recipe is None:
-        into.copy_(_read(weights, row.sources[0], row))
-        return
+def make_tensor(row: Row, weights: Checkpoint, place: Tensor, into: Tensor) -> None:
+    """Write into ``into`` what a row makes of its sources.
+
+    ``place`` is the tensor as the target initialised it. Raises ``LinkError`` where the sources do not fit.
+    """
+    recipe = row.recipe or Recipe(row.sources)
     if [step.name for step in recipe.steps] == ["concatenate"] and _stacks(row, weights, into):
         start = 0
         for name in row.sources:
@@ -185,7 +180,9 @@ def _make(row: Row, weights: Checkpoint, place: Tensor, into: Tensor) -> None:
             start += len(part)
         return
     try:
-        made = recipe.apply([_read(weights, name, row) for name in row.sources], place)
+        tensors = [_read(weights, name, row) for name in row.sources]
+        # What is only cast is cast on its way into its place.
+        made = recipe.apply(tensors, place) if recipe.steps else tensors[0]
     except (IndexError, RuntimeError) as error:
         raise LinkError(f"{row.target} cannot be made of {', '.join(row.sources)}: {error}") from error
     if made.shape != into.shape:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from regraft.sources.skeleton import weightless
+from regraft.sources.skeleton import replace_registration, weightless
 
 Built = TypeVar("Built", bound=nn.Module)
 
@@ -62,12 +62,8 @@ def _spared(numbers: Collection[int]) -> Iterator[list[nn.Parameter]]:
 
     with weightless():
         spare: Any = nn.Module.register_parameter
-        _replace(put)
+        replace_registration(put)
         try:
             yield registered
         finally:
-            _replace(spare)
-
-
-def _replace(method: Any) -> None:
-    nn.Module.register_parameter = method  # type: ignore[method-assign]
+            replace_registration(spare)

@@ -33,11 +33,11 @@ def weightless() -> Iterator[None]:
         original(module, name, parameter)
 
     token = _inside.set(True)
-    _replace(register)
+    replace_registration(register)
     try:
         yield
     finally:
-        _replace(original)
+        replace_registration(original)
         _inside.reset(token)
 
 
@@ -72,5 +72,6 @@ def _twin(parameter: nn.Parameter, seen: _Seen) -> nn.Parameter:
     return twin
 
 
-def _replace(method: Any) -> None:
+def replace_registration(method: Any) -> None:
+    """Let every module register its parameters by ``method``, until it is replaced again."""
     nn.Module.register_parameter = method  # type: ignore[method-assign]

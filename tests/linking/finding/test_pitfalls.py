@@ -149,3 +149,18 @@ def test_networks_about_which_nothing_can_be_guessed_are_linked_by_name() -> Non
 def test_a_map_that_does_nothing_is_a_mistake(text: str, message: str) -> None:
     with pytest.raises(rg.UsageError, match=message):
         rg.link(mlp(nn.ReLU()), lambda: mlp(nn.ReLU()), inputs=torch.randn(2, 8), maps=[text])
+
+
+def test_eight_bit_floats_stay_eight_bit_floats(tmp_path: Path) -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3).to(torch.float8_e4m3fn), requires_grad=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.weight.float()
+
+    save_file({"weight": torch.tensor([1.0, 2.0, 4.0]).to(torch.float8_e4m3fn)}, tmp_path / "w.safetensors")
+    loaded = rg.link(tmp_path / "w.safetensors", Scale, inputs=torch.ones(1, 3)).load()
+    assert loaded.weight.dtype == torch.float8_e4m3fn
+    assert loaded.weight.float().tolist() == [1.0, 2.0, 4.0]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import torch
 from torch import nn
 
+from regraft.core.errors import LinkError
 from regraft.linking.link import Link
+from regraft.linking.load import make_tensor
 from regraft.linking.network import Given
 from regraft.linking.proving.bench import Bench, Comparison, open_bench, share_copy
 from regraft.linking.proving.causes import helps
@@ -60,7 +63,7 @@ def _next(bench: Bench, best: Comparison, tries: int) -> tuple[tuple[Change, Ben
         try:
             other = relink(bench, change.rows, change.reason)
             seen = other.compare()
-        except FAILURES:
+        except (*FAILURES, LinkError):
             continue
         if seen.depth > best.depth or (seen.difference <= bench.tolerance and helps(best, seen)):
             return (change, other, seen), used
@@ -78,10 +81,8 @@ def relink(bench: Bench, rows: Mapping[str, Row], reason: str) -> Bench:
         owner, _, leaf = name.rpartition(".")
         part = target.module.get_submodule(owner)
         place = getattr(part, leaf)
-        tensors = [weights.read(key) for key in row.sources]
-        made = row.recipe.apply(tensors, place) if row.recipe else tensors[0].to(place.dtype)
-        if made.shape != place.shape:
-            raise ValueError(f"{row.target} would be {tuple(made.shape)}")
+        made = torch.empty(place.shape, dtype=place.dtype)
+        make_tensor(row, weights, place, made)
         if isinstance(place, nn.Parameter):
             part._parameters[leaf] = nn.Parameter(made, requires_grad=False)
         else:

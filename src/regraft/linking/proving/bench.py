@@ -88,19 +88,23 @@ class Bench:
         """Which positions of the first input count."""
         return mask_of(self.source, self.calls[0].source)
 
-    def compare(self, target: Network | None = None) -> Comparison:
-        """Run the target, or a changed copy of it, on the first input and compare it with the source."""
-        run = watch(target or self.target, self.calls[0].target)
+    def compare(self) -> Comparison:
+        """Run the target on the first input and compare it with the source."""
+        run = watch(self.target, self.calls[0].target)
         pairs = pair_steps(self.run, run, self.places, self.mask, list_mixed(self.rows))
         difference = difference_of(self.cut.ours(run), self.cut.theirs(self.run), self.mask)
         return Comparison(difference, pairs, find_departure(pairs, self.tolerance))
 
+    def fixed(self, fixes: Iterable[Fix]) -> Bench:
+        """The same with a copy of the target that has these fixes."""
+        changed = share_copy(self.model)
+        apply_fixes(changed, fixes)
+        return replace(self, model=changed, target=self.link.blueprint.network(changed.eval()))
+
     def try_fixes(self, fixes: Iterable[Fix]) -> Comparison | None:
         """What a copy of the target with these fixes shows; None where it does not run."""
-        changed = share_copy(self.model)
         try:
-            apply_fixes(changed, fixes)
-            return self.compare(self.link.blueprint.network(changed.eval()))
+            return self.fixed(fixes).compare()
         except FAILURES:
             return None
 
@@ -120,9 +124,9 @@ class Bench:
             seen.append(ours)
         return Measure(tuple(found), max(map(spread_of, zip(*seen, strict=False)), default=0.0))
 
-    def focused(self) -> Bench:
-        """The same with the input first on which the two are furthest apart."""
-        found = self.measure().differences
+    def focused(self, fixes: Sequence[Fix] = ()) -> Bench:
+        """The same with the input first on which most is left, once the target has the fixes."""
+        found = (self.fixed(fixes) if fixes else self).measure().differences
         place = found.index(max(found))
         if place == 0:
             return self

@@ -13,6 +13,7 @@ from torch import Tensor
 from regraft.core.errors import NonFiniteLossError, PlanError
 from regraft.core.inputs import View
 from regraft.engine.forward import Forward
+from regraft.engine.slices import WHOLE, Slice
 from regraft.engine.streams import Stream
 from regraft.engine.workspace import Workspace
 from regraft.plans import TermSpec, TrainStage
@@ -81,12 +82,13 @@ class Objective:
     work: Workspace
     stage: str
 
-    def __call__(self, step: int, done: float) -> Tensor:
-        """The weighted sum of the terms for the batches of a step, a scalar.
+    def __call__(self, step: int, done: float, piece: Slice = WHOLE) -> Tensor:
+        """The weighted sum of the terms for the batches of a step, or for a slice of them: a scalar.
 
         Raises :class:`NonFiniteLossError`, naming the first example at fault, before any gradient is taken.
         """
-        examples = {name: stream.at(step) for name, stream in self.streams.items()}
+        batches = {name: stream.at(step) for name, stream in self.streams.items()}
+        examples = {name: piece.take(batch) for name, batch in batches.items()}
 
         @cache
         def outputs(model: str, stream: str) -> dict[str, Tensor]:
@@ -98,13 +100,20 @@ class Objective:
             name: {key: value.to(self.work.device) for key, value in self.work.labels(chosen).items()}
             for name, chosen in examples.items()
         }
-        context = StepContext(outputs, labels, self.work.tasks)
+        sizes = {name: len(batch) for name, batch in batches.items()}
+        known = {name: self._count_known(batch) for name, batch in batches.items()}
+        context = StepContext(outputs, labels, self.work.tasks, sizes, known)
         total = torch.zeros((), device=self.work.device)
         for weighted in self.terms:
             value = weighted.term(context)
             self._check(value, examples[weighted.term.streams[0]], step)
             total = total + weighted.weight_at(done) * value.total
         return total
+
+    def _count_known(self, examples: np.ndarray) -> dict[str, int]:
+        """How many of the examples have each label."""
+        labels = self.work.target.labels(examples)
+        return {name: int(task.present(labels[name]).sum()) for name, task in self.work.tasks.items()}
 
     def _check(self, value: TermValue, examples: np.ndarray, step: int) -> None:
         if torch.isfinite(value.per_example).all() and torch.isfinite(value.total):

@@ -25,6 +25,7 @@ from regraft.engine.optimiser import (
     restore_optimiser,
     set_rates,
 )
+from regraft.engine.slices import WHOLE, Slice
 from regraft.engine.streams import Stream, open_stream
 from regraft.engine.validation import Validation, validate
 from regraft.engine.workspace import Workspace
@@ -77,6 +78,7 @@ class TrainStageRun:
         self.forward = self._forward(streams)
         self.objective = Objective(terms, streams, self.forward, work, stage.name)
         self.leading = next(iter(streams.values()))
+        self.slices: tuple[Slice, ...] = (WHOLE,)
         self.standing = _Standing()
         self._saved_at = time.monotonic()
 
@@ -167,13 +169,19 @@ class TrainStageRun:
         self.optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for part in range(accumulate):
-            number = step * accumulate + part
-            with torch_randomness(self.work.draw.seed, "step", number):
-                loss = self.objective(number, self._done_share()) / accumulate
-                loss.backward()
-            total += loss.item()
+            total += self._backward(step * accumulate + part) / accumulate
         self._clip()
         self.optimiser.step()
+        return total
+
+    def _backward(self, number: int) -> float:
+        """Add the gradient of one batch, slice by slice; returns its loss."""
+        total = 0.0
+        for piece in self.slices:
+            with torch_randomness(self.work.draw.seed, "step", number, *piece.key):
+                loss = self.objective(number, self._done_share(), piece)
+                (loss / self.stage.optimiser.accumulate).backward()
+            total += loss.item()
         return total
 
     def _clip(self) -> None:

@@ -22,7 +22,6 @@ class Supervised(Term):
         for name in self.outputs or tuple(context.tasks):
             task = context.tasks[name]
             losses = task.loss(predicted[name], labels[name])
-            known = torch.from_numpy(task.present(labels[name].cpu().numpy())).to(losses.device)
-            parts.append(losses / known.sum().clamp(min=1))
+            parts.append(losses / max(context.known[stream][name], 1))
         per_example = torch.stack(parts).sum(0)
         return TermValue(per_example.sum(), per_example.detach())

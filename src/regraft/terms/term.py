@@ -24,19 +24,28 @@ class StepContext:
     outputs
         ``outputs(model, stream)``: what a named model gives for the stream's batch, computed once per step.
     labels
-        By stream, then by output: the batch's labels, encoded as TaskSpec says.
+        By stream, then by output: labels of the examples that are looked at, encoded as TaskSpec says.
     tasks
         By output.
+    sizes
+        By stream: how many examples the whole batch has, of which a slice may be looked at.
+    known
+        By stream, then by output: how many examples of the whole batch have that label.
     """
 
     outputs: Callable[[str, str], Outputs]
     labels: Mapping[str, Mapping[str, Tensor]]
     tasks: Mapping[str, Task]
+    sizes: Mapping[str, int]
+    known: Mapping[str, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
 class TermValue:
-    """A term's value, a scalar, and what each example of its first stream added, for finding culprits."""
+    """A term's value, a scalar, and what each example of its first stream added, for finding culprits.
+
+    A mean over examples is divided by the count of the whole batch: slices of a batch add up to it.
+    """
 
     total: Tensor
     per_example: Tensor

@@ -60,6 +60,7 @@ class Bench:
         folder: Path | None = None,
         checkpoint_seconds: float = 30.0,
         backend: str = "eager",
+        workers: int = 0,
     ) -> Workspace:
         draw = draw_examples(plan, self.target)
         tasks = fitted_tasks(self.target, draw)
@@ -71,7 +72,9 @@ class Bench:
             {"student": link},
             tasks,
             draw,
-            settings=Settings(device="cpu", backend=backend, checkpoint_seconds=checkpoint_seconds),
+            settings=Settings(
+                device="cpu", backend=backend, checkpoint_seconds=checkpoint_seconds, workers=workers
+            ),
             history=History(folder / "history.jsonl" if folder else None),
             checkpoints=Checkpoints(folder / "checkpoints") if folder else None,
             keep=False,

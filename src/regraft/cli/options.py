@@ -109,6 +109,12 @@ Threads = Annotated[int | None, typer.Option(help="CPU threads.", rich_help_pane
 Backend = Annotated[
     str, typer.Option(help="What runs frozen layers: auto, eager or openvino.", rich_help_panel=_COMPUTE)
 ]
+Workers = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Threads that make the batches of coming steps ahead.", rich_help_panel=_COMPUTE
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 MaxUnreadable = Annotated[
     float,

@@ -55,6 +55,7 @@ def fit(
     device: o.Device = "auto",
     threads: o.Threads = None,
     backend: o.Backend = "auto",
+    workers: o.Workers = 0,
     json: o.AsJson = False,
 ) -> None:
     """Train a model on DATA and write a run: the model, its figures on held-out data, a report.
@@ -95,7 +96,7 @@ def fit(
         per_class=per_class,
         train_size=train_size,
         changes=settings or (),
-        settings=Settings(device=device, threads=threads, backend=backend),
+        settings=Settings(device=device, threads=threads, backend=backend, workers=workers),
         max_unreadable=max_unreadable,
         command=["regraft", *sys.argv[1:]],
         **o.source_options(size, builder),

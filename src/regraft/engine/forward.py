@@ -45,12 +45,17 @@ class Forward:
     device: torch.device
     frozen: Embedder | None = None
 
-    def __call__(self, examples: np.ndarray, *, view: View | None = None) -> dict[str, Tensor]:
-        """Every head's output, ``Float[Tensor, "examples K"]`` by output name."""
+    def __call__(
+        self, examples: np.ndarray, *, view: View | None = None, made: Callable[[], Batch] | None = None
+    ) -> dict[str, Tensor]:
+        """Every head's output, ``Float[Tensor, "examples K"]`` by output name.
+
+        ``made`` gives the examples' batch where somebody else makes it, as a :class:`Reader` does.
+        """
         pieces, positions = pieces_of(self.inputs, examples)
 
         def read() -> Batch:
-            batch = self.inputs.batch(pieces, view=view)
+            batch = made() if made is not None else self.inputs.batch(pieces, view=view)
             return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
         cut, activation = 0, None

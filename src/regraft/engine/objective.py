@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from regraft.core.errors import NonFiniteLossError, PlanError
-from regraft.core.inputs import View
 from regraft.engine.forward import Forward
+from regraft.engine.prefetch import Reader, Wanted
 from regraft.engine.slices import WHOLE, Slice
 from regraft.engine.streams import Stream
 from regraft.engine.workspace import Workspace
@@ -79,6 +79,7 @@ class Objective:
     terms: tuple[WeightedTerm, ...]
     streams: dict[str, Stream]
     forward: Forward
+    reader: Reader
     work: Workspace
     stage: str
 
@@ -92,9 +93,9 @@ class Objective:
 
         @cache
         def outputs(model: str, stream: str) -> dict[str, Tensor]:
-            views = self.streams[stream].views
-            view = View(self.work.draw.seed, step) if views else None
-            return self.forward(examples[stream], view=view)
+            wanted = Wanted(stream, step, piece)
+            view = self.streams[stream].view(step)
+            return self.forward(examples[stream], view=view, made=lambda: self.reader(wanted))
 
         labels = {
             name: {key: value.to(self.work.device) for key, value in self.work.labels(chosen).items()}

@@ -26,13 +26,18 @@ class Settings:
     backend
         What runs frozen layers: ``auto``, ``eager`` or ``openvino``.
     checkpoint_seconds
-        Longest time between two checkpoints of a train stage; 0 writes one after every step.
+        Time between two checkpoints of a train stage; longer where writing one takes long. 0 writes one after
+        every step.
+    workers
+        Threads that make the batches of coming steps ahead of time; 0 makes each when it is read. The bits do
+        not depend on it.
     """
 
     device: str = "auto"
     threads: int | None = None
     backend: str = "auto"
     checkpoint_seconds: float = 30.0
+    workers: int = 0
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
@@ -41,6 +46,8 @@ class Settings:
             raise UsageError(f"there is no backend {self.backend!r}; there are: {', '.join(BACKENDS)}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads wants a whole number from 1; got {self.threads}")
+        if self.workers < 0:
+            raise UsageError(f"--workers wants a whole number from 0; got {self.workers}")
 
     def apply(self) -> torch.device:
         """Set the number of threads and return the device."""

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from regraft.core.errors import PlanError
+from regraft.core.inputs import View
 from regraft.core.randomness import numpy_generator
 from regraft.engine.workspace import Workspace
 from regraft.plans import StreamSpec
@@ -44,6 +45,10 @@ class Stream:
         last = position == self.batches - 1
         stop = None if last else (position + 1) * self.batch
         return self.examples[order[position * self.batch : stop]]
+
+    def view(self, step: int) -> View | None:
+        """The random view of a step's examples; None where they are read as they are."""
+        return View(self.seed, step) if self.views else None
 
 
 @lru_cache(maxsize=16)

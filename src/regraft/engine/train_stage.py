@@ -25,6 +25,7 @@ from regraft.engine.optimiser import (
     restore_optimiser,
     set_rates,
 )
+from regraft.engine.prefetch import Reader
 from regraft.engine.slices import WHOLE, Slice
 from regraft.engine.streams import Stream, open_stream
 from regraft.engine.validation import Validation, validate
@@ -76,8 +77,9 @@ class TrainStageRun:
         terms = make_terms(stage)
         streams = self._open_streams()
         self.forward = self._forward(streams)
-        self.objective = Objective(terms, streams, self.forward, work, stage.name)
         self.leading = next(iter(streams.values()))
+        self.reader = self._reader(streams)
+        self.objective = Objective(terms, streams, self.forward, self.reader, work, stage.name)
         self.slices: tuple[Slice, ...] = (WHOLE,)
         self.standing = _Standing()
         self._saved_at = time.monotonic()
@@ -97,6 +99,12 @@ class TrainStageRun:
         frozen.compute(np.unique(np.concatenate([*every, work.draw.validation])))
         work.spend("features", time.monotonic() - start)
         return Forward(self.model, work.inputs, work.device, frozen)
+
+    def _reader(self, streams: dict[str, Stream]) -> Reader:
+        """What makes the batches, ahead of time where there are workers."""
+        steps, workers = self.total_steps, self.work.settings.workers
+        last = None if steps is None else steps * self.stage.optimiser.accumulate
+        return Reader(self.work.inputs, streams, workers=workers, steps=last)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,7 +131,8 @@ class TrainStageRun:
         start = time.monotonic() - self.standing.seconds
         total = self.total_steps or self.standing.step + 1
         label = f"Training stage {self.stage.name!r}"
-        with graceful_interrupt() as interrupt, progress(label, total, unit="steps") as advance:
+        bar = progress(label, total, unit="steps")
+        with graceful_interrupt() as interrupt, bar as advance, self.reader:
             advance(self.standing.step)
             if self.standing.step == 0:
                 self._judge(validate(self.forward, self.work))

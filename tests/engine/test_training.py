@@ -15,7 +15,7 @@ from regraft.core.hashing import hash_tensors
 from regraft.core.inputs import View
 from regraft.core.randomness import torch_randomness
 from regraft.engine import check_plan, execute
-from regraft.engine.optimiser import rate_factor
+from regraft.engine.schedules import rate_factor
 from regraft.engine.streams import open_stream
 from regraft.engine.workspace import Workspace
 from regraft.plans import RateSchedule

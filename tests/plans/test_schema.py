@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_a_plan_comes_back_from_disk(tmp_path: Path) -> None:
 
 def test_yaml_leaves_defaults_out_and_keeps_the_version() -> None:
     text = plan_to_yaml(small_plan())
-    assert text.startswith("version: 1\nstrategy: lpft\n")
+    assert text.startswith("version: 2\nstrategy: lpft\n")
     assert "betas" not in text
 
 
@@ -126,7 +127,7 @@ def test_references_have_to_exist(before: str, after: str, message: str) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("version: 2\nstages: []", "has version 2"),
+        ("version: 3\nstages: []", "has version 3; this regraft reads versions 1 and 2"),
         ("- a\n- b", "holds no plan"),
         ("a: [", "is no YAML"),
         ("!!python/object/apply:os.system ['true']", "is no YAML"),
@@ -150,6 +151,52 @@ def test_settings_reach_into_stages() -> None:
     tune = plan.stages[1]
     assert isinstance(tune, TrainStage)
     assert (plan.seed, tune.stop.epochs, tune.groups[0].rate) == (7, 9, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "found"),
+    [
+        ("streams.target.augment.mirror=0", lambda plan: plan.streams["target"].augment.mirror == 0),
+        ("streams.target.augment.policy=rand", lambda plan: plan.streams["target"].augment.policy == "rand"),
+        ("streams.target.mix.mixup=0.2", lambda plan: plan.streams["target"].mix.mixup == 0.2),
+        ("schedule.name=one-cycle", lambda plan: plan.stages[1].schedule.name == "one-cycle"),
+        ("terms.0.options.smoothing=0.1", lambda plan: plan.stages[1].terms[0].options == {"smoothing": 0.1}),
+    ],
+)
+def test_settings_reach_what_version_two_says(setting: str, found: Callable[[Plan], bool]) -> None:
+    plan = change_plan(small_plan(), [setting])
+    assert found(plan)
+    assert plan_from_yaml(plan_to_yaml(plan)) == plan
+
+
+def test_version_one_means_what_it_meant_and_is_written_as_two() -> None:
+    text = plan_to_yaml(small_plan())
+    old = text.replace("version: 2", "version: 1")
+    assert old != text
+    assert plan_from_yaml(old) == small_plan()
+    assert plan_to_yaml(plan_from_yaml(old)) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('slow: {source: "packaged:efficientnet-lite0", ', "slow: {", None),
+        ("average_of: student, decay", "decay", "decay is for a moving average"),
+        ('teacher: {source: "packaged:efficientnet-lite2"}', "teacher: {}", "a model has a source"),
+        ("batch: 16, views: 2", "augment: {crop: 0}", "crop goes from 0.05 to 1"),
+        ("batch: 16, views: 2", "augment: {twist: 1}", "augment.twist"),
+        ("patience: 2", "judge: slow", None),
+        ("patience: 2", "judge: teacher", "names the model 'teacher'; there is: slow"),
+    ],
+)
+def test_what_version_two_adds_is_checked(before: str, after: str, message: str | None) -> None:
+    assert before in EVERYTHING
+    text = EVERYTHING.replace(before, after)
+    if message is None:
+        assert plan_from_yaml(plan_to_yaml(plan_from_yaml(text))) == plan_from_yaml(text)
+        return
+    with pytest.raises(PlanError, match=message):
+        plan_from_yaml(text)
 
 
 def test_a_list_is_made_of_a_single_value() -> None:

@@ -13,9 +13,10 @@ from regraft.core.errors import UsageError
 from regraft.core.inputs import View
 from regraft.core.preprocessing import ImagePreprocessing
 from regraft.targets import Target, plain_baseline, prepare, read_items, thumbnail
+from regraft.targets.augment import random_view
 from regraft.targets.channels import OPAQUE
 from regraft.targets.decoding import BadImageError, Geometry, read_pixels
-from regraft.targets.image_inputs import geometry_of, random_view
+from regraft.targets.image_inputs import geometry_of
 from regraft.targets.pixel_cache import PixelCache
 
 Digits = tuple[np.ndarray, np.ndarray]

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from regraft.core.errors import UnreadableError
+from regraft.core.augmentation import Augmentation
+from regraft.core.errors import PlanError, UnreadableError
 from regraft.core.files import cache_folder
+from regraft.core.inputs import View
 from regraft.core.preprocessing import TextPreprocessing
 from regraft.targets import Target, prepare
 from regraft.targets.text_inputs import bucket_of
@@ -111,3 +113,33 @@ def test_transformers_is_not_imported(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_view_leaves_tokens_out_but_never_special_ones(
+    target: Target, text_preprocessing: TextPreprocessing
+) -> None:
+    inputs = prepare(target, text_preprocessing).inputs
+    pieces = np.arange(30)
+    plain = inputs.batch(pieces)
+    assert inputs.batch(pieces, view=View(0, 1))["input_ids"].equal(plain["input_ids"])
+    view = View(0, 1, Augmentation(drop_tokens=0.5))
+    thinned, again = inputs.batch(pieces, view=view), inputs.batch(pieces, view=view)
+    assert thinned["input_ids"].equal(again["input_ids"])
+    assert inputs.batch(pieces[7:8], view=view)["attention_mask"].sum() == thinned["attention_mask"][7].sum()
+    left = thinned["attention_mask"].sum() / plain["attention_mask"].sum()
+    assert 0.4 < left < 0.8
+    for row in range(30):
+        before = plain["input_ids"][row][plain["attention_mask"][row] == 1].tolist()
+        after = thinned["input_ids"][row][thinned["attention_mask"][row] == 1].tolist()
+        assert (after[0], after[-1]) == (101, 102)
+        assert len(after) > 2
+        rest = iter(before)
+        assert all(token in rest for token in after), "what is left keeps its order"
+    every = inputs.batch(pieces, view=View(0, 2, Augmentation(drop_tokens=0.9)))["attention_mask"].sum(1)
+    assert every.min() == 3
+
+
+def test_texts_show_no_changes_of_pictures(target: Target, text_preprocessing: TextPreprocessing) -> None:
+    inputs = prepare(target, text_preprocessing).inputs
+    with pytest.raises(PlanError, match="rotate, hue changes pictures, and the data are texts"):
+        inputs.batch(np.arange(2), view=View(0, 1, Augmentation(rotate=10, hue=0.1)))

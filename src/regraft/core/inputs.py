@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from regraft.core.augmentation import DEFAULT_AUGMENTATION, Augmentation
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,10 +18,19 @@ Batch = Mapping[str, "Tensor"]
 
 @dataclass(frozen=True)
 class View:
-    """Which random view of the examples is wanted: a function of ``(seed, step)`` and the example."""
+    """Which random view of the examples is wanted: a function of ``(seed, step)`` and the example.
+
+    Attributes
+    ----------
+    step
+        The step that reads it, or the view's number where views are computed once and kept.
+    augment
+        Which random changes it may show.
+    """
 
     seed: int
     step: int
+    augment: Augmentation = DEFAULT_AUGMENTATION
 
 
 class Inputs(Protocol):

@@ -1,8 +1,7 @@
-"""Parameter groups, rates over time, and the optimiser."""
+"""Parameter groups and the optimiser."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +11,7 @@ from regraft.core.errors import PlanError
 from regraft.engine.freezing import Freeze
 from regraft.engine.patterns import matches
 from regraft.linking import Grafted
-from regraft.plans import GroupSpec, OptimiserSpec, RateSchedule
+from regraft.plans import GroupSpec, OptimiserSpec
 
 
 def make_optimiser(
@@ -48,18 +47,6 @@ def make_optimiser(
     if spec.name == "adamw":
         return AdamW(settings, betas=spec.betas, foreach=False)
     return SGD(settings, momentum=spec.momentum, foreach=False)
-
-
-def rate_factor(schedule: RateSchedule, step: int, steps: int) -> float:
-    """The share of the peak rate at a step of a stage of ``steps`` steps: warm-up, then down to the floor."""
-    warm = round(schedule.warmup * steps)
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    if schedule.name == "constant":
-        return 1.0
-    done = (step - warm) / max(steps - warm, 1)
-    shape = 1 - done if schedule.name == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-    return schedule.floor + (1 - schedule.floor) * shape
 
 
 def set_rates(optimiser: Optimizer, factor: float) -> None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from regraft.core.augmentation import DEFAULT_AUGMENTATION, Augmentation
 from regraft.core.errors import PlanError
 from regraft.core.inputs import View
 from regraft.core.randomness import numpy_generator
@@ -23,7 +24,11 @@ class Stream:
     examples
         Ascending indices into the target's examples.
     views
-        0 reads examples as they are; otherwise each step reads a random view.
+        0 reads examples as they are; otherwise random views of them, see :meth:`view`.
+    augment
+        What a view may change.
+    kept
+        Whether views lie behind a frozen prefix and are computed once.
     """
 
     name: str
@@ -31,6 +36,8 @@ class Stream:
     batch: int
     views: int
     seed: int
+    augment: Augmentation = DEFAULT_AUGMENTATION
+    kept: bool = False
 
     @property
     def batches(self) -> int:
@@ -47,8 +54,13 @@ class Stream:
         return self.examples[order[position * self.batch : stop]]
 
     def view(self, step: int) -> View | None:
-        """The random view of a step's examples; None where they are read as they are."""
-        return View(self.seed, step) if self.views else None
+        """The random view of a step's examples: one of its own, or, of those that are kept behind a frozen
+        prefix, the next one in each epoch. None where they are read as they are.
+        """
+        if not self.views:
+            return None
+        number = (step // self.batches) % self.views if self.kept else step
+        return View(self.seed, number, self.augment)
 
 
 @lru_cache(maxsize=16)
@@ -56,7 +68,7 @@ def _order(seed: int, name: str, epoch: int, count: int) -> np.ndarray:
     return numpy_generator(seed, "order", name, epoch).permutation(count)
 
 
-def open_stream(name: str, spec: StreamSpec, work: Workspace) -> Stream:
+def open_stream(name: str, spec: StreamSpec, work: Workspace, *, kept: bool = False) -> Stream:
     """The stream that a plan describes. Raises :class:`PlanError` for what cannot be read here."""
     if spec.reads != "target" or spec.data is not None:
         raise PlanError(
@@ -67,4 +79,4 @@ def open_stream(name: str, spec: StreamSpec, work: Workspace) -> Stream:
     examples = parts[spec.part]
     if len(examples) == 0:
         raise PlanError(f"the stream {name!r} is empty: the target has no {spec.part} examples")
-    return Stream(name, examples, spec.batch, spec.views, work.draw.seed)
+    return Stream(name, examples, spec.batch, spec.views, work.draw.seed, spec.augment, kept)

@@ -21,11 +21,11 @@ from regraft.engine.objective import Objective, make_terms
 from regraft.engine.optimiser import (
     make_optimiser,
     optimiser_tensors,
-    rate_factor,
     restore_optimiser,
     set_rates,
 )
 from regraft.engine.prefetch import Reader
+from regraft.engine.schedules import rate_factor
 from regraft.engine.slices import WHOLE, Slice
 from regraft.engine.streams import Stream, open_stream
 from regraft.engine.validation import Validation, validate
@@ -86,7 +86,8 @@ class TrainStageRun:
 
     def _open_streams(self) -> dict[str, Stream]:
         names = dict.fromkeys(name for term in self.stage.terms for name in term.streams)
-        return {name: open_stream(name, self.work.plan.streams[name], self.work) for name in names}
+        kept, plan = self.freeze.cut > 0, self.work.plan
+        return {name: open_stream(name, plan.streams[name], self.work, kept=kept) for name in names}
 
     def _forward(self, streams: dict[str, Stream]) -> Forward:
         """The forward pass, its frozen prefix computed now for every example that will be read."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from regraft.core.errors import PlanError
 from regraft.core.files import write_text
 from regraft.core.hashing import hash_json
-from regraft.plans.schema import PLAN_VERSION, Plan
+from regraft.plans.schema import PLAN_VERSION, READABLE_VERSIONS, Plan
 
 
 def plan_to_yaml(plan: Plan) -> str:
@@ -36,9 +36,10 @@ def plan_from_yaml(text: str, *, origin: str = "the plan") -> Plan:
         raise PlanError(f"{origin} is no YAML: {error}") from error
     if not isinstance(data, dict):
         raise PlanError(f"{origin} holds no plan: a mapping with models, streams and stages is expected")
-    if data.get("version", PLAN_VERSION) != PLAN_VERSION:
+    if data.get("version", PLAN_VERSION) not in READABLE_VERSIONS:
+        readable = " and ".join(str(version) for version in READABLE_VERSIONS)
         raise PlanError(
-            f"{origin} has version {data['version']!r}; this regraft reads version {PLAN_VERSION}. "
+            f"{origin} has version {data['version']!r}; this regraft reads versions {readable}. "
             "Write it anew with `regraft plan`."
         )
     return plan_from_data(data, origin=origin)

@@ -11,7 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-PLAN_VERSION: Literal[1] = 1
+from regraft.core.augmentation import DEFAULT_AUGMENTATION, Augmentation
+
+PLAN_VERSION: Literal[2] = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 said less; what it did not say has defaults that mean what it meant."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -25,8 +29,8 @@ class _Part(BaseModel):
 class ModelSpec(_Part):
     """One named model (student, teacher, frozen source, moving average) and its link."""
 
-    source: Name
-    """Name of the source, as in ``packaged:efficientnet-lite0``."""
+    source: Annotated[str, Field(max_length=100)] = ""
+    """Name of the source, as in ``packaged:efficientnet-lite0``; a moving average has its model's."""
     options: Options = {}
     """What the source is opened with, as in ``size: 96``."""
     network: str = ""
@@ -45,7 +49,26 @@ class ModelSpec(_Part):
     average_of: Name | None = None
     """The model that this one is the moving average of."""
     decay: Fraction | None = None
-    """Decay of the moving average per step."""
+    """Decay of the moving average per step, 0.999 if not given; see ``engine/moving_average.py``."""
+
+    @model_validator(mode="after")
+    def _has_an_origin(self) -> ModelSpec:
+        if not self.source and self.average_of is None:
+            raise ValueError("a model has a source, or is the average_of another one")
+        if self.decay is not None and self.average_of is None:
+            raise ValueError("decay is for a moving average: say average_of")
+        return self
+
+
+class MixSpec(_Part):
+    """How pairs of examples are mixed; see ``engine/mixing.py``. Both at 0: not at all."""
+
+    mixup: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of mixup (Zhang et al. 2018): shares are drawn from Beta(alpha, alpha)."""
+    cutmix: Annotated[float, Field(ge=0.0)] = 0.0
+    """Alpha of CutMix (Yun et al. 2019). With both, each mixed batch is of one kind, each as often."""
+    share: Fraction = 1.0
+    """Share of the batches that are mixed."""
 
 
 class StreamSpec(_Part):
@@ -53,12 +76,20 @@ class StreamSpec(_Part):
 
     reads: Literal["target", "source", "unlabelled", "rollouts"] = "target"
     part: Literal["train", "validation", "all"] = "train"
+    """Of the run's own target; of other data every example is read."""
     data: str | None = None
-    """Where the examples lie, if they are not the run's own target."""
+    """Where the examples lie, if they are not the run's own target; data in memory are handed over."""
+    options: Options = {}
+    """What other data are loaded with, as in ``label: kind``."""
     labelled: bool = True
     batch: PositiveInt = 32
     views: Annotated[int, Field(ge=0)] = 0
-    """Random views of each example: 0 reads it as it is."""
+    """Random views of each example: 0 reads it as it is. Behind a frozen prefix there are so many, computed
+    once, and epochs take turns; without one each step has a view of its own."""
+    augment: Augmentation = DEFAULT_AUGMENTATION
+    """Which random changes a view may show."""
+    mix: MixSpec = MixSpec()
+    """Whether pairs of examples are mixed."""
 
 
 class Schedule(_Part):
@@ -122,11 +153,42 @@ class OptimiserSpec(_Part):
 
 
 class RateSchedule(_Part):
-    """How every group's rate moves over the stage: warm-up, then the named shape down to ``floor`` x rate."""
+    """How every group's rate moves over the stage: warm-up, then the named shape down to ``floor`` x rate.
 
-    name: Literal["constant", "linear", "cosine"] = "cosine"
+    The formulas and papers are in ``engine/schedules.py``.
+    """
+
+    name: Literal[
+        "constant",
+        "linear",
+        "cosine",
+        "one-cycle",
+        "triangular",
+        "step",
+        "exponential",
+        "polynomial",
+        "restarts",
+    ] = "cosine"
     warmup: Fraction = 0.1
+    """Share of the steps on the way up."""
     floor: Fraction = 0.0
+    """Lowest share of the rate."""
+    start: Fraction = 0.04
+    """Of ``one-cycle``: the share of the rate that it begins with."""
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)
+    """Of ``step``: shares of the steps after which the rate is multiplied by ``gamma``."""
+    gamma: Fraction = 0.1
+    power: PositiveFloat = 2.0
+    """Of ``polynomial``."""
+    cycles: PositiveInt = 3
+    """Of ``restarts``: how many times the cosine comes down, each ``growth`` times as long as the last."""
+    growth: PositiveInt = 2
+
+    @model_validator(mode="after")
+    def _comes_down(self) -> RateSchedule:
+        if self.name == "exponential" and self.floor == 0:
+            raise ValueError("an exponential never reaches 0: give the share it ends with, as in floor: 0.01")
+        return self
 
 
 class CombineSpec(_Part):
@@ -145,6 +207,8 @@ class StopSpec(_Part):
     patience: PositiveInt | None = None
     """Epochs without a better validation loss."""
     keep: Literal["best", "last"] = "best"
+    judge: Name | None = None
+    """The moving average whose validation loss decides, and whose weights the stage leaves in its model."""
 
     @model_validator(mode="after")
     def _ends(self) -> StopSpec:
@@ -221,7 +285,7 @@ class DrawSpec(_Part):
 class Plan(_Part):
     """What is done, stage by stage: data, not code. Print it, edit it, share it."""
 
-    version: Literal[1] = PLAN_VERSION
+    version: Literal[2] = PLAN_VERSION
     strategy: str = ""
     """Who wrote it; for people, never for the engine."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -229,6 +293,13 @@ class Plan(_Part):
     models: dict[Name, ModelSpec]
     streams: dict[Name, StreamSpec]
     stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_today(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("version") in READABLE_VERSIONS:
+            return {**data, "version": PLAN_VERSION}
+        return data
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Plan:
@@ -251,9 +322,10 @@ def _dangling(plan: Plan) -> list[str]:
                 problems.append(f"{place} names the {what} {name!r}; there is: {there}")
 
     models, streams = set(plan.models), set(plan.streams)
+    followed = {name for name, model in plan.models.items() if model.average_of is None}
     for name, model in plan.models.items():
         if model.average_of is not None:
-            check("model", (model.average_of,), models - {name}, f"model {name!r}")
+            check("model", (model.average_of,), followed - {name}, f"model {name!r}")
     for stage in plan.stages:
         place = f"stage {stage.name!r}"
         if stage.name in known_stages:
@@ -270,6 +342,7 @@ def _dangling(plan: Plan) -> list[str]:
                 check("model", term.models, models, f"term {term.computes!r} of {place}")
                 check("artefact", term.reads, known_artefacts, f"term {term.computes!r} of {place}")
             check("model", tuple(edit.model for edit in stage.edits), models, place)
+            check("model", (stage.stop.judge,) if stage.stop.judge else (), models - followed, place)
         known_artefacts.update(stage.produces)
         known_stages.add(stage.name)
     return problems

@@ -11,15 +11,13 @@ import numpy as np
 from regraft.core.hashing import hash_bytes
 from regraft.core.inputs import View
 from regraft.core.preprocessing import ImagePreprocessing
-from regraft.core.randomness import numpy_generator
+from regraft.targets.augment import check_augmentation, random_view
 from regraft.targets.decoding import Geometry
 from regraft.targets.digests import Digests
 from regraft.targets.pixel_cache import Pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_SMALLEST_CROP = 0.8  # share of each side that a random view keeps at least
 
 
 def geometry_of(preprocessing: ImagePreprocessing) -> Geometry:
@@ -63,9 +61,14 @@ class ImageInputs:
         return content_keys(self.hashes, self.preprocessing.fingerprint)
 
     def batch(self, pieces: np.ndarray, *, view: View | None = None) -> dict[str, Tensor]:
-        """Normalised pixels of the given pieces; of a random view of them if one is asked for."""
+        """Normalised pixels of the given pieces; of a random view of them if one is asked for.
+
+        Raises ``PlanError`` for a view that pictures of these channels cannot show.
+        """
         import torch
 
+        if view is not None:
+            check_augmentation(view.augment, self.preprocessing.channels)
         height, width = self.preprocessing.size
         stacked = np.empty((len(pieces), height, width, self.preprocessing.channels), dtype=np.uint8)
         for place, piece in enumerate(pieces):
@@ -75,28 +78,3 @@ class ImageInputs:
         mean = torch.tensor(self.preprocessing.mean).view(1, -1, 1, 1)
         std = torch.tensor(self.preprocessing.std).view(1, -1, 1, 1)
         return {"pixels": values.sub_(mean).div_(std)}
-
-
-def random_view(pixels: np.ndarray, view: View, key: str) -> np.ndarray:
-    """A mirrored (every other time), slightly shifted and enlarged copy: a function of view and example."""
-    generator = numpy_generator(view.seed, "view", view.step, key)
-    mirrored, kept, right, down = generator.random(4)
-    height, width = pixels.shape[:2]
-    share = _SMALLEST_CROP + (1 - _SMALLEST_CROP) * kept
-    left, top = right * (1 - share) * width, down * (1 - share) * height
-    box = (left, top, left + share * width, top + share * height)
-    seen = _enlarged(pixels, box)
-    return seen[:, ::-1] if mirrored < 0.5 else seen
-
-
-def _enlarged(pixels: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-    """The part of the picture in ``box`` at the size of the whole, each channel for itself."""
-    from PIL import Image
-
-    height, width, channels = pixels.shape
-    planes = [pixels] if channels == 3 else [np.ascontiguousarray(one) for one in np.moveaxis(pixels, 2, 0)]
-    enlarged = [
-        np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR, box=box))
-        for plane in planes
-    ]
-    return enlarged[0] if channels == 3 else np.dstack(enlarged)

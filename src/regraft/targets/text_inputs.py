@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regraft.core.console import progress
-from regraft.core.errors import DataError
+from regraft.core.errors import DataError, PlanError
 from regraft.core.hashing import hash_bytes
 from regraft.core.inputs import View
 from regraft.core.preprocessing import TextPreprocessing
+from regraft.core.randomness import numpy_generator
 from regraft.targets.digests import Digests
 from regraft.targets.image_inputs import content_keys
 
@@ -186,17 +187,53 @@ class TextInputs:
         return content_keys(self.hashes, self.preprocessing.fingerprint)
 
     def batch(self, pieces: np.ndarray, *, view: View | None = None) -> dict[str, Tensor]:
-        """Token ids padded to the bucket of the longest piece, and the mask. A text has one view only."""
+        """Token ids padded to the bucket of the longest piece, and the mask.
+
+        A random view leaves tokens out with the probability ``drop_tokens`` of its augmentation, but no
+        special ones and never all. Raises ``PlanError`` where it asks for changes of pictures.
+        """
         import torch
 
+        if view is not None:
+            _check_text_view(view)
         length = int(self.buckets[pieces].max(initial=1))
         ids = np.full((len(pieces), length), self.preprocessing.pad_id, dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, piece in enumerate(pieces):
             tokens = self.tokens.piece(int(piece))
+            if view is not None and view.augment.drop_tokens:
+                tokens = self._thinned(tokens, int(piece), view)
             ids[row, : len(tokens)] = tokens
             mask[row, : len(tokens)] = 1
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+
+    def _thinned(self, tokens: np.ndarray, piece: int, view: View) -> np.ndarray:
+        """The tokens of a piece without those that the view leaves out."""
+        owner = int(self.owners[piece])
+        ordinal = piece - int(np.searchsorted(self.owners, owner))
+        chance = numpy_generator(view.seed, "view tokens", view.step, self.keys[owner], ordinal)
+        drawn = chance.random(len(tokens))
+        own = ~np.isin(tokens, self._special)
+        dropped = own & (drawn < view.augment.drop_tokens)
+        if dropped.any() and (dropped == own).all():
+            dropped[np.where(own, drawn, -1).argmax()] = False
+        return tokens[~dropped]
+
+    @cached_property
+    def _special(self) -> np.ndarray:
+        """Ids that mark the ends of a text, or that the tokenizer calls special."""
+        tokenizer = open_tokenizer(self.preprocessing)
+        named = [id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special]
+        return np.array(sorted({*named, *tokenizer.encode("").ids}), dtype=np.int32)
+
+
+def _check_text_view(view: View) -> None:
+    changed = view.augment.changed_for_pictures
+    if changed:
+        raise PlanError(
+            f"{', '.join(changed)} changes pictures, and the data are texts: leave it out. Texts have "
+            "drop_tokens, as in --set streams.target.augment.drop_tokens=0.1"
+        )
 
 
 def _weights(tokens: Tokens, examples: int) -> np.ndarray:

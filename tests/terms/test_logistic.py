@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -11,6 +12,8 @@ from regraft.core.task_spec import TaskSpec
 from regraft.tasks import Task, make_task
 from regraft.terms.solvers import Solution, solve_logistic
 from regraft.terms.solvers.convex import LogisticProblems, minimise
+from regraft.terms.solvers.folds import deal_folds, walk
+from regraft.terms.solvers.logistic import logistic_problem, standardise
 
 
 def classes(count: int) -> Task:
@@ -191,7 +194,7 @@ def test_problems_solved_together_equal_each_alone() -> None:
     shared = {
         "examples": examples,
         "curvature": np.full(5, 9.0),
-        "truth": np.eye(3)[random.integers(0, 3, 30)].T[:, None, :],
+        "truth": np.eye(3)[random.integers(0, 3, 30)].T,
         "penalised": np.ones(5),
         "exclusive": True,
     }
@@ -201,7 +204,7 @@ def test_problems_solved_together_equal_each_alone() -> None:
     for number in range(4):
         alone = LogisticProblems(learns=learns[number : number + 1], **shared)
         single = minimise(alone, 0.5, alone.start, tolerance=1e-14)
-        np.testing.assert_allclose(found.parameters[:, number], single.parameters[:, 0], atol=1e-5)
+        np.testing.assert_allclose(found.parameters[number], single.parameters[0], atol=1e-5)
 
 
 def test_what_cannot_be_solved_is_refused() -> None:
@@ -219,3 +222,54 @@ def test_what_cannot_be_solved_is_refused() -> None:
     features[7, 1] = np.inf
     with pytest.raises(DataError, match="1 labelled examples are not finite, the first in row 7"):
         solve_logistic(features, labels, classes(2))
+
+
+def objective(weight: np.ndarray, bias: np.ndarray, x: np.ndarray, y: np.ndarray, penalty: float) -> float:
+    """Per example, for standardised features."""
+    loss = log_loss(y, softmax(x @ weight.T + bias, axis=1), normalize=False)
+    return float((loss + 0.5 * penalty * (weight**2).sum()) / len(y))
+
+
+def test_every_fold_ends_where_scikit_learn_does_or_lower() -> None:
+    features, labels = load_digits(return_X_y=True)
+    chosen = np.flatnonzero(labels < 4)[:300]
+    x, y = StandardScaler().fit_transform(features[chosen]), labels[chosen]
+    standard = standardise(x)
+    problems = logistic_problem(standard.parts, np.eye(4)[y], exclusive=True)
+    fold = deal_folds(y, 5, seed=0)
+    penalties = [100.0, 10.0, 1.0]
+    for penalty, fits in zip(penalties, walk(problems, penalties, fold), strict=True):
+        for number, parameters in enumerate(fits.parameters.astype(np.float64)):
+            weight, bias = standard.in_features(parameters)
+            learn, held = (x[fold != number], y[fold != number]), x[fold == number]
+            usual = LogisticRegression(C=1 / penalty, max_iter=1000).fit(*learn)
+            exact = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000).fit(*learn)
+            ours = objective(weight, bias, *learn, penalty)
+            assert ours <= objective(usual.coef_, usual.intercept_, *learn, penalty) + 1e-7
+            best = objective(exact.coef_, exact.intercept_, *learn, penalty)
+            assert ours == pytest.approx(best, abs=1e-6)
+            # Folds only choose; the head that is kept is solved further, see the first test.
+            np.testing.assert_allclose(weight, exact.coef_, atol=2e-3)
+            np.testing.assert_allclose(fits.held_out[:, fold == number].T, held @ weight.T + bias, atol=1e-4)
+
+
+def test_the_chosen_head_has_scikit_learns_coefficients() -> None:
+    features, labels = load_digits(return_X_y=True)
+    chosen = np.flatnonzero(labels < 4)[:300]
+    x, y = StandardScaler().fit_transform(features[chosen]), labels[chosen]
+    solution = solve_logistic(x, y, classes(4), [0.01, 0.1])
+    penalty = absolute(x, solution.history["chosen"])
+    exact = LogisticRegression(C=1 / penalty, tol=1e-10, max_iter=10_000).fit(x, y)
+    np.testing.assert_allclose(solution.weight, exact.coef_, atol=1e-4)
+    ours = objective(solution.weight, solution.bias, x, y, penalty)
+    assert ours == pytest.approx(objective(exact.coef_, exact.intercept_, x, y, penalty), abs=1e-9)
+
+
+def test_with_patience_the_whole_grid_is_walked() -> None:
+    features, labels = problem(60, 30, 3)
+    grid = [10.0**power for power in range(2, -6, -1)]
+    short = solve_logistic(features, labels, classes(3), grid)
+    whole = solve_logistic(features, labels, classes(3), grid, patience=len(grid))
+    assert len(whole.history["scores"]) == len(grid) > len(short.history["scores"])
+    assert whole.history["chosen"] == short.history["chosen"]
+    assert whole.weight.tobytes() == short.weight.tobytes()

@@ -9,10 +9,12 @@ examples: each step needs one for its direction and one for its gradient, and al
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-MEMORY = 10  # pairs that L-BFGS remembers
+from regraft.terms.solvers.curvature import Curvature
+
 _SEARCH_STEPS = 12
 _SLOPE = 0.1  # the line search ends when the slope has fallen to this share
 
@@ -28,7 +30,7 @@ class LogisticProblems:
     curvature
         ``(R+1,)``: diagonal of ``examples.T @ examples``, which is diagonal.
     truth
-        ``(K, 1, N)`` of 0 and 1.
+        ``(K, N)`` of 0 and 1.
     learns
         ``(B, N)`` of 0 and 1: whether problem b learns from example i.
     penalised
@@ -46,38 +48,42 @@ class LogisticProblems:
 
     @property
     def start(self) -> np.ndarray:
-        """Parameters ``(K, B, R+1)`` of zero."""
-        return np.zeros((len(self.truth), len(self.learns), self.examples.shape[1]), self.examples.dtype)
+        """Parameters ``(B, K, R+1)`` of zero."""
+        return np.zeros((len(self.learns), len(self.truth), self.examples.shape[1]), self.examples.dtype)
 
     def logits(self, parameters: np.ndarray) -> np.ndarray:
-        """``(K, B, N)``, of all examples."""
-        classes, problems, axes = parameters.shape
-        flat = parameters.reshape(classes * problems, axes) @ self.examples.T
-        return np.asarray(flat.reshape(classes, problems, -1))
+        """``(B, K, N)``, of all examples."""
+        problems, classes, axes = parameters.shape
+        flat = parameters.reshape(problems * classes, axes) @ self.examples.T
+        return np.asarray(flat.reshape(problems, classes, -1))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """``(K, B, N)``."""
+        """``(B, K, N)``."""
         if not self.exclusive:
             return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)))
-        powers = np.exp(logits - logits.max(axis=0))
-        return np.asarray(powers / powers.sum(axis=0))
+        powers = logits - logits.max(axis=1, keepdims=True)
+        np.exp(powers, out=powers)
+        powers /= powers.sum(axis=1, keepdims=True)
+        return np.asarray(powers)
 
     def gradient(self, probabilities: np.ndarray, parameters: np.ndarray, penalty: float) -> np.ndarray:
         """Of the summed log-loss and half the penalty times the squared parameters."""
-        classes, problems, count = probabilities.shape
-        residual = ((probabilities - self.truth) * self.learns).reshape(classes * problems, count)
-        flat = residual @ self.examples
+        problems, classes, count = probabilities.shape
+        residual = probabilities - self.truth
+        residual *= self.learns[:, None, :]
+        flat = residual.reshape(problems * classes, count) @ self.examples
         return np.asarray(flat.reshape(parameters.shape) + self._shrink(penalty) * parameters)
 
     def preconditioner(self, probabilities: np.ndarray, penalty: float) -> np.ndarray:
-        """Inverse of the approximate diagonal of the Hessian, ``(K, B, R+1)``."""
-        spread = (probabilities * (1 - probabilities) * self.learns).mean(axis=2)
-        diagonal = np.maximum(spread, 1e-6)[:, :, None] * self.curvature + self._shrink(penalty)
-        return np.asarray(1 / diagonal)
+        """Inverse of the approximate diagonal of the Hessian, ``(B, K, R+1)``."""
+        spread = np.einsum("bkn,bkn,bn->bk", probabilities, 1 - probabilities, self.learns)
+        mean = np.maximum(spread / self.learns.shape[1], 1e-6)
+        return np.asarray(1 / (mean[:, :, None] * self.curvature + self._shrink(penalty)))
 
-    def within(self, direction: np.ndarray) -> np.ndarray:
-        """The direction without what softmax cannot see: the same change to all classes."""
-        return direction - direction.mean(axis=0) if self.exclusive else direction
+    def scaled(self, scale: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """``scale * gradient`` without what softmax cannot see: the same change to all classes."""
+        direction = scale * gradient
+        return np.asarray(direction - direction.mean(axis=1, keepdims=True) if self.exclusive else direction)
 
     def slopes(
         self, probabilities: np.ndarray, along: np.ndarray, drag: np.ndarray, stiffness: np.ndarray
@@ -87,14 +93,16 @@ class LogisticProblems:
         ``along`` holds the direction's logits; ``drag`` and ``stiffness`` the penalty's own derivatives.
         """
         pulled = probabilities * along
-        first = ((pulled - self.truth * along).sum(axis=0) * self.learns).sum(axis=1)
-        second = (pulled * along).sum(axis=0)
-        second = second - pulled.sum(axis=0) ** 2 if self.exclusive else second - (pulled**2).sum(axis=0)
-        return first + drag, (second * self.learns).sum(axis=1) + stiffness
+        mean = pulled.sum(axis=1)
+        first = mean - np.einsum("kn,bkn->bn", self.truth, along)
+        second = np.einsum("bkn,bkn->bn", pulled, along)
+        second = second - (mean**2 if self.exclusive else np.einsum("bkn,bkn->bn", pulled, pulled))
+        return (first * self.learns).sum(axis=1) + drag, (second * self.learns).sum(axis=1) + stiffness
 
     def dot(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Inner product of each problem's parameters, ``(B,)``."""
-        return np.asarray(np.einsum("kbr,kbr->b", left, right))
+        count = len(left)
+        return np.asarray((left.reshape(count, 1, -1) @ right.reshape(count, -1, 1))[:, 0, 0])
 
     def _shrink(self, penalty: float) -> np.ndarray:
         return np.asarray(self.penalised * self.examples.dtype.type(penalty))
@@ -102,7 +110,7 @@ class LogisticProblems:
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where the minimiser ended, after how many steps: parameters ``(K, B, R+1)``, logits ``(K, B, N)``."""
+    """Where the minimiser ended, after how many steps: parameters ``(B, K, R+1)``, logits ``(B, K, N)``."""
 
     parameters: np.ndarray
     logits: np.ndarray
@@ -110,69 +118,44 @@ class Minimum:
 
 
 def minimise(
-    problems: LogisticProblems, penalty: float, start: np.ndarray, *, tolerance: float, limit: int = 500
+    problems: LogisticProblems,
+    penalty: float,
+    start: np.ndarray,
+    *,
+    tolerance: float,
+    flat: float = 0.0,
+    limit: int = 500,
 ) -> Minimum:
-    """Minimise every problem from ``start`` until it can fall by no more than ``tolerance`` per example."""
+    """Minimise every problem from ``start`` until it can fall by no more than ``tolerance`` per example.
+
+    One whose gradient, per example, has a root mean square of at most ``flat`` is done too.
+    """
     parameters = start.copy()
     logits = problems.logits(parameters)
     probabilities = problems.probabilities(logits)
     gradient = problems.gradient(probabilities, parameters, penalty)
-    enough = tolerance * np.maximum(problems.learns.sum(axis=1), 1)
-    memory: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    learned = np.maximum(problems.learns.sum(axis=1), 1)
+    level = (flat * learned) ** 2 * gradient[0].size
+    curvature = Curvature(gradient)
     for step in range(limit):
         scale = problems.preconditioner(probabilities, penalty)
-        direction = -_inverse_product(problems, memory, scale, gradient)
+        direction = -curvature.solve(gradient, partial(problems.scaled, scale))
         descent = -problems.dot(gradient, direction)
-        going = descent > enough
+        going = (descent > tolerance * learned) & (problems.dot(gradient, gradient) > level)
         if not going.any():
             return Minimum(parameters, logits, step)
-        direction *= going[:, None]
+        direction *= going[:, None, None]
         along = problems.logits(direction)
         length, probabilities = _search(
             problems, penalty, parameters, direction, logits, along, -descent * going
         )
-        change = length[:, None] * direction
+        change = length[:, None, None] * direction
         parameters = parameters + change
-        logits = logits + length[:, None] * along
+        logits = logits + length[:, None, None] * along
         turned = problems.gradient(probabilities, parameters, penalty)
-        memory = _remember(problems, memory, change, turned - gradient)
+        curvature.remember(change, turned - gradient)
         gradient = turned
     return Minimum(parameters, logits, limit)
-
-
-def _remember(
-    problems: LogisticProblems,
-    memory: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    change: np.ndarray,
-    turn: np.ndarray,
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    bend = problems.dot(change, turn)
-    # A problem that stood still has no curvature to remember: its pair counts for nothing.
-    inverse = np.divide(1, bend, out=np.zeros_like(bend), where=bend > 0)
-    return [*memory, (change, turn, inverse)][-MEMORY:]
-
-
-def _inverse_product(
-    problems: LogisticProblems,
-    memory: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
-    scale: np.ndarray,
-    gradient: np.ndarray,
-) -> np.ndarray:
-    """The approximate inverse Hessian times the gradient, by the two-loop recursion."""
-    left = gradient.copy()
-    shares = []
-    for change, turn, inverse in reversed(memory):
-        share = inverse * problems.dot(change, left)
-        left -= share[:, None] * turn
-        shares.append(share)
-    left = problems.within(scale * left)
-    if memory:
-        _, turn, inverse = memory[-1]
-        stretch = problems.dot(turn, problems.within(scale * turn)) * inverse
-        left /= np.where(stretch > 0, stretch, 1)[:, None]
-    for (change, turn, inverse), share in zip(memory, reversed(shares), strict=True):
-        left += (share - inverse * problems.dot(turn, left))[:, None] * change
-    return left
 
 
 def _search(
@@ -200,5 +183,5 @@ def _search(
         inside = (newton > low) & (newton < high) & (second > 0)
         middle = np.where(np.isinf(high), 2 * length, 0.5 * (low + np.where(np.isinf(high), 0, high)))
         length = np.where(open_ones, np.where(inside, np.minimum(newton, 10 * length), middle), length)
-        probabilities = problems.probabilities(logits + length[:, None] * along)
+        probabilities = problems.probabilities(logits + length[:, None, None] * along)
     return length, probabilities

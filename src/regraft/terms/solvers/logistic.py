@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from regraft.core.errors import UsageError
 from regraft.core.linalg import Decomposition, decompose
-from regraft.core.randomness import numpy_generator
 from regraft.tasks import Task
-from regraft.terms.solvers.base import Labelled, Solution, best_position, history_line, labelled, penalties_of
+from regraft.terms.solvers.base import Solution, best_position, history_line, labelled, penalties_of
 from regraft.terms.solvers.convex import LogisticProblems, minimise
+from regraft.terms.solvers.folds import deal_folds, walk
 from regraft.terms.solvers.temperature import fit_sharpness
 
-_ROUGH, _FINE = 1e-5, 1e-16  # what is left to gain per example, in nats, while choosing and at the end
-_PATIENCE = 3  # weaker penalties without a better log-loss before the path ends
+_FINE = 1e-14  # what is left to gain per example, in nats, at the end
 _LOOSE_BIAS = 1e-6  # share of the penalty on a sigmoid's bias: one without a counter-example has no minimum
-_BLOCK = 1 << 25  # numbers in the logits of the folds that are solved together, to bound memory
 
 
 def solve_logistic(
@@ -30,6 +28,7 @@ def solve_logistic(
     *,
     folds: int = 5,
     seed: int = 0,
+    patience: int = 3,
 ) -> Solution:
     """The logistic head whose penalty has the least stratified cross-validated log-loss, fitted to all rows.
 
@@ -38,8 +37,9 @@ def solve_logistic(
 
     The objective is the summed log-loss plus half of lambda times the squared weights of standardised
     features; the bias is not penalised. The path starts at the strongest penalty, each fit from the last,
-    and ends when three weaker penalties in a row were no better: the history holds those that were tried.
-    The same numbers come out bit for bit for an equal number of threads.
+    and ends when ``patience`` weaker penalties in a row were no better: the history holds those that were
+    tried. The folds are solved together along the path, each as far as scikit-learn would solve it or
+    further. The same numbers come out bit for bit for an equal number of threads.
 
     Parameters
     ----------
@@ -57,6 +57,9 @@ def solve_logistic(
         of a class is never held out.
     seed
         Of the folds.
+    patience
+        Weaker penalties without a better log-loss before the path ends; with as many as the grid has, all of
+        it is walked.
     """
     start = time.perf_counter()
     if task.spec.kind == "regression":
@@ -65,18 +68,16 @@ def solve_logistic(
         )
     strengths = penalties_of(grid)
     rows = labelled(features, labels, task)
-    spread = rows.features.std(axis=0)
-    # What rounding leaves of a column of equal numbers must not be blown up to a feature.
-    useful = spread > 1e-12 * np.abs(rows.features).max(axis=0)
-    spread = np.where(useful, spread, 1.0)
-    parts = decompose(rows.features * useful / spread)
+    standard = standardise(rows.features)
+    parts = standard.parts
     truth = task.regressand(rows.labels)
     seen = np.asarray(truth.any(axis=0) | (not _exclusive(task)))
-    problem = _problem(parts, truth[:, seen], _exclusive(task))
-    path = _walk(problem, parts, strengths, _folds(rows, truth, folds, seed, task))
+    problem = logistic_problem(parts, truth[:, seen], exclusive=_exclusive(task))
+    kinds = rows.labels if _exclusive(task) else np.zeros(len(truth), np.int64)
+    path = _choose(problem, parts, strengths, deal_folds(kinds, folds, seed=seed), patience)
     final = minimise(problem, strengths[path.best] * parts.unit, path.start, tolerance=_FINE)
-    weight, bias = _in_features(final.parameters[:, 0], parts, useful, spread)
-    weight, bias = _with_unseen(weight, bias, final.logits[:, 0], seen)
+    weight, bias = standard.in_features(final.parameters[0])
+    weight, bias = _with_unseen(weight, bias, final.logits[0], seen)
     held_out = np.full(truth.shape, np.nan)
     held_out[:, seen] = path.held_out.T
     # A class without an example stays improbable out of sample too.
@@ -94,36 +95,53 @@ def solve_logistic(
     )
 
 
+@dataclass(frozen=True)
+class Standard:
+    """Standardised features in their principal axes, and the way back.
+
+    Attributes
+    ----------
+    parts
+        Decomposition of the standardised features.
+    useful, spread
+        ``(D,)``: which features vary, and by how much (1 where they do not).
+    """
+
+    parts: Decomposition
+    useful: np.ndarray
+    spread: np.ndarray
+
+    def in_features(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weight ``(K, D)`` and bias ``(K,)`` for features as they came, from parameters ``(K, R+1)``."""
+        weight = parameters[:, :-1] @ self.parts.V.T
+        bias = parameters[:, -1] - weight @ self.parts.mean
+        return weight * self.useful / self.spread, bias
+
+
+def standardise(features: np.ndarray) -> Standard:
+    """Features of mean 0 and variance 1, decomposed; those that do not vary become 0."""
+    spread = features.std(axis=0)
+    # What rounding leaves of a column of equal numbers must not be blown up to a feature.
+    useful = spread > 1e-12 * np.abs(features).max(axis=0)
+    spread = np.where(useful, spread, 1.0)
+    return Standard(decompose(features * useful / spread), useful, spread)
+
+
 def _exclusive(task: Task) -> bool:
     return task.spec.kind != "multilabel"
 
 
-def _problem(parts: Decomposition, truth: np.ndarray, exclusive: bool) -> LogisticProblems:
+def logistic_problem(parts: Decomposition, truth: np.ndarray, *, exclusive: bool) -> LogisticProblems:
+    """One problem that learns from all examples; ``truth`` is ``(N, K)`` of 0 and 1."""
     ones = np.ones((parts.count, 1))
     return LogisticProblems(
         examples=np.concatenate([parts.components(), ones], axis=1),
         curvature=np.append(parts.s, parts.count),
-        truth=np.ascontiguousarray(truth.T)[:, None, :],
+        truth=np.ascontiguousarray(truth.T),
         learns=np.ones((1, parts.count)),
         penalised=np.append(np.ones(parts.rank), 0.0 if exclusive else _LOOSE_BIAS),
         exclusive=exclusive,
     )
-
-
-def _folds(rows: Labelled, truth: np.ndarray, folds: int, seed: int, task: Task) -> np.ndarray:
-    """The fold that holds each row out, -1 for rows that never are."""
-    random = numpy_generator(seed, "logistic folds")
-    order = random.permutation(len(truth))
-    groups = [order]
-    if _exclusive(task):
-        groups = [order[rows.labels[order] == label] for label in range(truth.shape[1])]
-    spare = [group for group in groups if len(group) > 1]
-    out = np.full(len(truth), -1)
-    if spare:
-        together = np.concatenate(spare)
-        # Dealt out like cards, class after class: every class and every fold gets its share.
-        out[together] = np.arange(len(together)) % min(folds, max(len(group) for group in spare))
-    return out
 
 
 @dataclass(frozen=True)
@@ -139,59 +157,28 @@ class _Path:
     start: np.ndarray
 
 
-def _walk(problem: LogisticProblems, parts: Decomposition, strengths: list[float], fold: np.ndarray) -> _Path:
+def _choose(
+    problem: LogisticProblems, parts: Decomposition, strengths: list[float], fold: np.ndarray, patience: int
+) -> _Path:
     held = np.flatnonzero(fold >= 0)
-    empty = np.full((len(problem.truth), parts.count), np.nan)
     if len(held) == 0:
         middle = int(np.argmin(np.abs(np.log(strengths))))
+        empty = np.full((len(problem.truth), parts.count), np.nan)
         return _Path([float("nan")] * len(strengths), middle, empty, 1.0, problem.start)
-    groups = _groups(problem, fold)
-    starts = [group.start for group in groups]
     scores: list[float] = []
-    best, kept, sharpness, warm = 0, empty, 1.0, problem.start
-    for strength in strengths:
-        logits = empty.copy()
-        for number, group in enumerate(groups):
-            found = minimise(group, strength * parts.unit, starts[number], tolerance=_ROUGH)
-            starts[number] = found.parameters
-            _collect(logits, found.logits, group.learns)
-        factor, loss = fit_sharpness(logits[:, held], problem.truth[:, 0, held], exclusive=problem.exclusive)
+    best: _Path | None = None
+    for fits in walk(problem, [strength * parts.unit for strength in strengths], fold):
+        truth = problem.truth[:, held]
+        factor, loss = fit_sharpness(fits.held_out[:, held], truth, exclusive=problem.exclusive)
         scores.append(loss)
-        if best_position(scores, higher_is_better=False) == len(scores) - 1:
-            best, kept, sharpness = len(scores) - 1, logits, factor
-            warm = np.concatenate(starts, axis=1).mean(axis=1, keepdims=True).astype(np.float64)
-        elif len(scores) - 1 - best >= _PATIENCE:
+        latest = len(scores) - 1
+        if best is None or best_position(scores, higher_is_better=False) == latest:
+            warm = fits.parameters.mean(axis=0, keepdims=True).astype(np.float64)
+            best = _Path(scores, latest, fits.held_out, factor, warm)
+        elif latest - best.best >= patience:
             break
-    return _Path(scores, best, kept, sharpness, warm)
-
-
-def _groups(problem: LogisticProblems, fold: np.ndarray) -> list[LogisticProblems]:
-    """The folds as problems, as many together as memory allows, in float32: they only serve to choose."""
-    learns = (fold[None, :] != np.arange(fold.max() + 1)[:, None]).astype(np.float32)
-    together = max(1, _BLOCK // max(1, problem.truth.size))
-    single = replace(
-        problem,
-        examples=problem.examples.astype(np.float32),
-        curvature=problem.curvature.astype(np.float32),
-        truth=problem.truth.astype(np.float32),
-        penalised=problem.penalised.astype(np.float32),
-    )
-    return [replace(single, learns=learns[at : at + together]) for at in range(0, len(learns), together)]
-
-
-def _collect(logits: np.ndarray, found: np.ndarray, learns: np.ndarray) -> None:
-    for number, row in enumerate(learns):
-        out = row == 0
-        logits[:, out] = found[:, number, out]
-
-
-def _in_features(
-    parameters: np.ndarray, parts: Decomposition, useful: np.ndarray, spread: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """From principal components of standardised features back to features as they came."""
-    weight = parameters[:, :-1] @ parts.V.T
-    bias = parameters[:, -1] - weight @ parts.mean
-    return weight * useful / spread, bias
+    assert best is not None
+    return best
 
 
 def _with_unseen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 
@@ -43,3 +44,17 @@ def test_a_block_of_randomness_leaves_the_global_state_alone() -> None:
     with pytest.raises(RuntimeError, match="stop"), torch_randomness(0, "dropout", 1):  # noqa: PT012
         assert torch.equal(torch.rand(3), inside)
         raise RuntimeError("stop")
+
+
+def test_what_pythons_and_numpys_generators_give_in_a_block_depends_on_its_key_alone() -> None:
+    found = []
+    for outside in (1, 2):
+        random.seed(outside)
+        np.random.seed(outside)
+        before = random.getstate(), np.random.get_state()[1].tolist()
+        with torch_randomness(0, "step", 3):
+            found.append((random.random(), np.random.rand()))
+        assert before == (random.getstate(), np.random.get_state()[1].tolist())
+    assert found[0] == found[1]
+    with torch_randomness(0, "step", 4):
+        assert found[0] != (random.random(), np.random.rand())

@@ -14,7 +14,8 @@
     ├── LinkError               source and target do not fit together as required
     ├── PlanError               a plan says something that cannot be done
     ├── TrainingError           training had to stop
-    │   └── NonFiniteLossError  a loss was not finite; nothing was stepped
+    │   ├── NonFiniteLossError  a loss was not finite; nothing was stepped
+    │   └── FullDiskError       a disk is full; what was written before is whole
     ├── BundleError             a folder is not a finished run, or is damaged
     │   └── ResumeError         a run cannot go on from where it stopped
     └── BudgetError             the work does not fit in the budget it was given
@@ -102,6 +103,10 @@ class TrainingError(RegraftError):
 
 class NonFiniteLossError(TrainingError):
     """A loss was not finite; the optimiser step was not taken."""
+
+
+class FullDiskError(TrainingError):
+    """A disk is full; what was written before is whole, and the run can go on once there is space."""
 
 
 class BundleError(RegraftError):

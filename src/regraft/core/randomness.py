@@ -7,6 +7,7 @@ example)``. Nothing about it has to be stored, so resuming, workers and caching 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -37,12 +38,21 @@ def torch_generator(seed: int, purpose: str, *parts: int | str) -> torch.Generat
 
 @contextmanager
 def torch_randomness(seed: int, purpose: str, *parts: int | str) -> Iterator[None]:
-    """Make torch's global randomness (dropout, initialisation) a function of the key inside the block.
+    """Make global randomness (dropout, initialisation) a function of the key inside the block.
 
-    The global state outside is left as it was.
+    That is torch's, and Python's and numpy's too, which some networks' code uses for masks and layer drop.
+    The global states outside are left as they were.
     """
     import torch
 
-    with torch.random.fork_rng():
-        torch.manual_seed(random_key(seed, purpose, *parts))
-        yield
+    key = random_key(seed, purpose, *parts)
+    pythons, numpys = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(key)
+            random.seed(key)
+            np.random.seed(key & 0xFFFFFFFF)
+            yield
+    finally:
+        random.setstate(pythons)
+        np.random.set_state(numpys)

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import Tensor
 
 from regraft.core.files import atomic_path, write_bytes, write_json
 from regraft.core.hashing import hash_file
+from regraft.engine.checkpoint import apart
 from regraft.linking import Grafted
 from regraft.sources import Source
 from regraft.tasks import Task
@@ -35,7 +35,7 @@ def write_model(
     file = folder / "model.safetensors"
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(file) as part:
-        save_file(_untied(state), part)
+        save_file(apart(state), part)
     tokenizer = getattr(network.preprocessing, "tokenizer", None)
     if tokenizer is not None:
         write_bytes(folder / "tokenizer" / "tokenizer.json", tokenizer)
@@ -54,13 +54,3 @@ def write_model(
         "bytes": os.path.getsize(file),
     }
     write_json(folder / "model.json", facts)
-
-
-def _untied(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that share memory get their own: safetensors keeps no ties, the network's code does."""
-    seen: set[int] = set()
-    apart = {}
-    for name, tensor in state.items():
-        apart[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
-        seen.add(tensor.data_ptr())
-    return apart

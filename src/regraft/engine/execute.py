@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from regraft.core.console import say
 from regraft.core.errors import PlanError, ResumeError
 from regraft.engine.checkpoint import Checkpoint, Tensors
+from regraft.engine.movement import Movement
 from regraft.engine.objective import make_terms
 from regraft.engine.solve_stage import run_solve_stage
 from regraft.engine.train_stage import TrainStageRun
 from regraft.engine.workspace import Workspace
 from regraft.plans import Plan, SolveStage, TrainStage, plan_hash
 from regraft.terms import find_solver
-
-_MODEL = "model."
 
 
 def check_plan(plan: Plan) -> None:
@@ -41,6 +41,7 @@ def execute(work: Workspace) -> None:
     to the bit, however often it was stopped, on one backend, number of threads and batch size.
     """
     check_plan(work.plan)
+    work.movement = Movement(work.models) if work.checkpoints else None
     checkpoint = work.checkpoints.newest() if work.checkpoints else None
     first = _restore(work, checkpoint) if checkpoint else 0
     if checkpoint is None:
@@ -48,6 +49,8 @@ def execute(work: Workspace) -> None:
     for index in range(first, len(work.plan.stages)):
         inside = checkpoint if checkpoint and checkpoint.state["inside"] and index == first else None
         _run_stage(index, work, inside)
+        if work.movement:
+            work.movement.look()
         _save(work, {"stage": index + 1, "inside": False}, {})
 
 
@@ -71,17 +74,38 @@ def _run_stage(index: int, work: Workspace, checkpoint: Checkpoint | None) -> No
 
     start = time.monotonic()
     run = TrainStageRun(stage, work, save if work.checkpoints else None)
+    if work.movement:
+        _expect(stage, run.moving_names, work)
     if checkpoint:
         run.restore(checkpoint)
+        _compare_backends(checkpoint, work)
     run.run()
     work.spend(stage.name, time.monotonic() - start)
 
 
+def _compare_backends(checkpoint: Checkpoint, work: Workspace) -> None:
+    """Say where the frozen layers of the stage run on another backend than before."""
+    then, now = checkpoint.state["backends"], list(work.backends)
+    if then and now and not set(now) <= set(then):
+        say(
+            f"The frozen layers ran on {', '.join(then)} before and run on {', '.join(now)} now: the run "
+            "goes on, but its bits are no longer promised to be those of an uninterrupted one."
+        )
+
+
+def _expect(stage: TrainStage, moving: frozenset[str], work: Workspace) -> None:
+    """Tell what the stage is going to move: in its own model, and in those that are averages of it."""
+    assert work.movement is not None
+    work.movement.expect(stage.model, moving)
+    for name, spec in work.plan.models.items():
+        if spec.average_of == stage.model:
+            work.movement.expect(name, work.movement.moved(stage.model))
+
+
 def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -> None:
-    if work.checkpoints is None:
+    if work.checkpoints is None or work.movement is None:
         return
     work.history.sync()
-    models = {f"{_MODEL}{name}": dict(model.state_dict()) for name, model in work.models.items()}
     state = {
         **facts,
         "plan": plan_hash(work.plan),
@@ -89,8 +113,10 @@ def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -
         "history": len(work.history.lines),
         "trained": sorted(work.trained),
         "seconds": work.seconds,
+        "rest": work.movement.facts(),
+        "backends": list(work.backends),
     }
-    work.checkpoints.write(state, {**models, **tensors})
+    work.checkpoints.write(state, {**work.movement.tensors(), **tensors})
 
 
 def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
@@ -104,8 +130,8 @@ def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
         raise ResumeError(
             "the data have changed since the checkpoint was written. Put them back, or fit into a new folder."
         )
-    for name, model in work.models.items():
-        model.load_state_dict(checkpoint.tensors[_MODEL + name])
+    assert work.movement is not None
+    work.movement.restore(checkpoint)
     work.history.rewind(state["history"])
     work.trained.update(state["trained"])
     work.seconds.update(state["seconds"])

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from regraft.core.console import say
+from regraft.core.disk import full_disk_told
 from regraft.core.files import write_text
 
 
@@ -26,9 +28,12 @@ class History:
     def add(self, line: dict[str, Any]) -> None:
         """Log one line."""
         self.lines.append(line)
-        if self.path is not None:
-            with open(self.path, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
+        if self.path is None:
+            return
+        advice = f"No line is lost; free some space, then: regraft resume {self.path.parent}"
+        told = full_disk_told(f"a line could not be added to {self.path}", advice)
+        with told, open(self.path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
 
     def rewind(self, count: int) -> None:
         """Forget all lines but the first ``count``: what came after the checkpoint comes again."""
@@ -36,6 +41,11 @@ class History:
             self.lines = self.lines[:count]
             return
         written = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        if len(written) < count:
+            say(
+                f"{self.path} has lost lines: {count} were logged before the checkpoint, {len(written)} are "
+                "there. The weights do not depend on them; the run goes on."
+            )
         self.lines = [json.loads(line) for line in written[:count]]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
 

@@ -24,6 +24,7 @@ from regraft.engine.optimiser import (
     restore_optimiser,
     set_rates,
 )
+from regraft.engine.pace import Pace
 from regraft.engine.prefetch import Reader
 from regraft.engine.schedules import rate_factor
 from regraft.engine.slices import WHOLE, Slice
@@ -49,7 +50,15 @@ class _Standing:
     best: Tensors = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "best"}
+        """As JSON, which knows no infinite numbers: the best loss is written as text."""
+        facts = {key: value for key, value in vars(self).items() if key != "best"}
+        return {**facts, "best_loss": None if self.best_loss is None else repr(self.best_loss)}
+
+    @classmethod
+    def of(cls, facts: dict[str, Any], best: Tensors) -> _Standing:
+        """What :meth:`facts` was made of."""
+        loss = facts["best_loss"]
+        return cls(**{**facts, "best_loss": None if loss is None else float(loss)}, best=best)
 
 
 class TrainStageRun:
@@ -82,7 +91,7 @@ class TrainStageRun:
         self.objective = Objective(terms, streams, self.forward, self.reader, work, stage.name)
         self.slices: tuple[Slice, ...] = (WHOLE,)
         self.standing = _Standing()
-        self._saved_at = time.monotonic()
+        self.pace = Pace(work.settings.checkpoint_seconds)
 
     def _open_streams(self) -> dict[str, Stream]:
         names = dict.fromkeys(name for term in self.stage.terms for name in term.streams)
@@ -123,8 +132,8 @@ class TrainStageRun:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of this stage; the model's weights are already in place."""
-        self.standing = _Standing(**checkpoint.state["standing"], best=checkpoint.tensors.get("best", {}))
-        restore_optimiser(self.optimiser, checkpoint.tensors["optimiser"])
+        self.standing = _Standing.of(checkpoint.state["standing"], checkpoint.tensors.get("best", {}))
+        restore_optimiser(self.optimiser, checkpoint.tensors.get("optimiser", {}))
 
     def run(self) -> None:
         """Take all steps, keep the weights the plan asks for, and make sure that nothing frozen moved."""
@@ -247,19 +256,23 @@ class TrainStageRun:
             "validation": found.to_json(),
         }
 
+    @property
+    def moving_names(self) -> frozenset[str]:
+        """Names of the parameters that are trained and of the buffers that move with them."""
+        buffers = dict(self.model.named_buffers(remove_duplicate=False))
+        return frozenset({**self.model.state_dict(), **buffers}).difference(
+            self.freeze.frozen_tensors(self.model)
+        )
+
     def _moving_state(self) -> Tensors:
         """A copy of everything that training moves."""
-        frozen = self.freeze.frozen_tensors(self.model)
-        state = self.model.state_dict()
-        return {name: value.detach().clone() for name, value in state.items() if name not in frozen}
+        state, moving = self.model.state_dict(), self.moving_names
+        return {name: value.detach().clone() for name, value in state.items() if name in moving}
 
     def _checkpoint(self, interrupt: Interrupt) -> None:
-        due = time.monotonic() - self._saved_at >= self.work.settings.checkpoint_seconds
-        if self.save is not None and (due or interrupt.wanted):
-            tensors = {"optimiser": optimiser_tensors(self.optimiser)}
-            if self.standing.best:
-                tensors["best"] = self.standing.best
-            self.save({"standing": self.standing.facts()}, tensors)
-            self._saved_at = time.monotonic()
+        if self.save is not None and (self.pace.due or interrupt.wanted):
+            tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": self.standing.best}
+            save, facts = self.save, {"standing": self.standing.facts()}
+            self.pace.keep(lambda: save(facts, tensors))
         if interrupt.wanted:
             raise KeyboardInterrupt

@@ -12,6 +12,7 @@ from torch import Tensor
 from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.history import History
+from regraft.engine.movement import Movement
 from regraft.engine.settings import Settings
 from regraft.inference import Embedder
 from regraft.inference.predictor import model_logits
@@ -35,6 +36,8 @@ class Workspace:
         What networks read, aligned with ``target``'s examples.
     checkpoints
         None for trials that are never resumed.
+    movement
+        What the stages moved so far, where checkpoints are written.
     keep
         Whether activations are kept on disk.
     """
@@ -49,6 +52,7 @@ class Workspace:
     device: torch.device
     history: History = field(default_factory=History)
     checkpoints: Checkpoints | None = None
+    movement: Movement | None = None
     keep: bool = True
     embedders: list[Embedder] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)

@@ -1,0 +1,127 @@
+"""Lockstep: a train stage whose steps all processes take at once, each on its share of every batch.
+
+The plan's batch is that of one process, so a step reads ``world`` times as many examples, and its loss and
+gradients are those of one process with that batch: shares add up, because terms divide by counts of the whole
+batch. What looks at more than one example inside the network is another matter, and said once: batch norm in
+training mode sees its process's share alone, and dropout draws other masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from regraft.core.console import say
+from regraft.core.errors import TrainingError
+from regraft.core.hashing import hash_tensors
+from regraft.engine.processes.group import Processes
+from regraft.linking import Grafted
+
+
+class Lockstep:
+    """What the processes do together in one train stage; nothing where there is one.
+
+    Parameters
+    ----------
+    model
+        Its trained parameters and what moves with them are kept equal in all processes.
+    """
+
+    def __init__(self, processes: Processes, model: Grafted):
+        self.processes, self.model = processes, model
+        processes.spread([*model.parameters(), *model.buffers()])
+
+    def explain(self, stage: str) -> None:
+        """Say what differs from one process with the whole batch; called with the modes of training set."""
+        if not self.processes.many:
+            return
+        world = self.processes.world
+        if _norms(self.model):
+            say(
+                f"Stage {stage!r} trains batch norm in {world} processes: each takes the statistics of its own "
+                f"share of a batch, and the running ones are averaged. One process with {world} times the batch "
+                "differs a little. With norm_statistics: fix they do not differ."
+            )
+        if _draws(self.model):
+            say(
+                f"Stage {stage!r} has dropout: {world} processes draw other masks than one with {world} times "
+                "the batch."
+            )
+
+    def step(self, compute: Callable[[], float]) -> float:
+        """The loss of a step over all shares, with its gradients added up.
+
+        ``compute`` takes this process's share forward and backward. Where it fails in one process, all raise
+        that one's error and nobody steps.
+        """
+        if not self.processes.many:
+            return compute()
+        loss, failure = 0.0, None
+        try:
+            loss = compute()
+        except Exception as error:  # noqa: BLE001 - whatever it is, all have to hear of it
+            failure = error
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        here = [float(parameter.grad is not None) for parameter in trained]
+        total, *present = self.processes.settle([loss, *here], failure)
+        used = [p for p, count in zip(trained, present, strict=True) if count]
+        self._add_up([_gradient(parameter) for parameter in used])
+        return total
+
+    def _add_up(self, gradients: list[Tensor]) -> None:
+        """Gradients become sums; running statistics of batch norm become means."""
+        statistics = [value for norm in _norms(self.model) for value in _running(norm)]
+        self.processes.add_up([*gradients, *statistics])
+        for value in statistics:
+            value.div_(self.processes.world)
+
+    def pause(self, seconds: float, due: bool, wanted: bool) -> tuple[float, bool, bool]:
+        """After a step: the leader's time, whether it wants a checkpoint, and whether anybody was interrupted."""
+        if not self.processes.many:
+            return seconds, due, wanted
+        leads = float(self.processes.leads)
+        time, is_due, stop = self.processes.agree([seconds * leads, due * leads, float(wanted)])
+        return time, is_due > 0, stop > 0
+
+    def check(self) -> None:
+        """Raise :class:`TrainingError` where the processes' weights are no longer the same, to the bit."""
+        if not self.processes.many:
+            return
+        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        own = hash_tensors(trained)
+        others = self.processes.collect(own)
+        apart = [str(rank) for rank, other in enumerate(others) if other != others[0]]
+        if apart:
+            raise TrainingError(
+                f"the weights of rank {', '.join(apart)} are no longer those of rank 0. This is a fault in regraft, "
+                "or the machines differ; the stage's result is not kept."
+            )
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:  # this share did not use it, another one did
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _norms(model: nn.Module) -> list[_NormBase]:
+    """Layers that collect statistics now."""
+    found = [module for module in model.modules() if isinstance(module, _NormBase)]
+    return [norm for norm in found if norm.training and norm.running_mean is not None]
+
+
+def _running(norm: _NormBase) -> list[Tensor]:
+    return [value for value in (norm.running_mean, norm.running_var) if value is not None]
+
+
+def _draws(model: nn.Module) -> bool:
+    """Whether any layer in training mode draws random numbers: dropout, stochastic depth."""
+    for module in model.modules():
+        name = type(module).__name__.lower()
+        rate = getattr(module, "p", getattr(module, "drop_prob", 0.0))
+        if module.training and ("drop" in name or "stochasticdepth" in name) and rate:
+            return True
+    return False

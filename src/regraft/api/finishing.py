@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import torch
 
 from regraft.core.files import write_json
@@ -15,12 +16,15 @@ from regraft.report import write_card, write_report
 
 def finish(run: Run, work: Workspace, opened: Opened, start: float) -> None:
     """Write the model, its final figures through evidence, the report; then the run is done."""
+    logits = work.logits(work.target.test)
+    if not run.writes:
+        return
     model = work.models["student"]
     source, network = opened.weights, opened.network
     whole = work.target.origin.get("whole")
     write_model(run.folder, model, network, work.tasks, weights=source, whole=whole)
     ledger = Ledger.from_json(run.facts.get("ledger", []))
-    metrics = _final_metrics(work, ledger)
+    metrics = _final_metrics(work, ledger, logits)
     write_json(run.folder / "metrics.json", metrics)
     work.spend("total", time.monotonic() - start)
     run.note(
@@ -49,9 +53,8 @@ def close(run: Run) -> None:
     Checkpoints(run.folder / "checkpoints").clear()
 
 
-def _final_metrics(work: Workspace, ledger: Ledger) -> dict[str, Any]:
+def _final_metrics(work: Workspace, ledger: Ledger, logits: dict[str, np.ndarray]) -> dict[str, Any]:
     target = work.target
-    logits = work.logits(target.test)
     scores = {name: task.scores(logits[name]) for name, task in work.tasks.items()}
     return final_figures(target, scores, ledger)
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from regraft.core.errors import ResumeError, UnreadableError
 from regraft.core.files import write_csv, write_json
 from regraft.engine import Checkpoints, History, Opened, Run, Settings, Workspace, execute, open_workspace
 from regraft.engine.open import draw_examples, fitted_tasks
+from regraft.engine.processes import Processes, SharedCheckpoints, joined
 from regraft.linking import Link
 from regraft.linking.saving import describe_link
 from regraft.plans import Plan, plan_hash, write_plan
@@ -72,31 +73,50 @@ def fit(
         Where the work cannot be done; the run's folder says how far it came.
     """
     written = as_plan(plan)
-    folder = Path(out)
-    check_folder(folder)
-    data = target if isinstance(target, Target) else load_target(target)
     settings = settings or Settings()
-    # What the call itself has wrong is found before anything is written.
-    opened = open_models(written, sources, builder, network)
-    check_reads(opened["student"].network.preprocessing, data)
-    settings.apply()
-    kept = data.save(folder / "data")
-    write_plan(written, folder / "plan.yaml")  # before run.json: what has a run.json can be resumed
-    run = Run.begin(
+    with joined(settings) as processes:
+        if processes.leads:
+            check_folder(Path(out))
+        data = target if isinstance(target, Target) else load_target(target)
+        # What the call itself has wrong is found before anything is written.
+        opened = open_models(written, sources, builder, network)
+        check_reads(opened["student"].network.preprocessing, data)
+        settings.apply()
+        processes.same(data=data.fingerprint, plan=plan_hash(written))
+        kept = data.save(Path(out) / "data") if processes.leads else data
+        run = _begin(Path(out), written, kept, settings, opened, builder, max_unreadable, command, processes)
+        return _carry_out(run, written, kept, settings, opened, processes)
+
+
+def _begin(
+    folder: Path,
+    plan: Plan,
+    target: Target,
+    settings: Settings,
+    opened: dict[str, Opened],
+    builder: Any,
+    max_unreadable: float,
+    command: Sequence[str],
+    processes: Processes,
+) -> Run:
+    if processes.leads:
+        write_plan(plan, folder / "plan.yaml")  # before run.json: what has a run.json can be resumed
+    return Run.begin(
         folder,
         {
             "command": list(command) or [Path(sys.argv[0]).name, *sys.argv[1:]],
-            "seed": written.seed,
-            "strategy": written.strategy,
-            "origin": kept.origin,
+            "seed": plan.seed,
+            "strategy": plan.strategy,
+            "origin": target.origin,
             "max_unreadable": max_unreadable,
             "settings": asdict(settings),
-            "hashes": {"plan": plan_hash(written), "data": kept.fingerprint},
+            "processes": processes.to_json(),
+            "hashes": {"plan": plan_hash(plan), "data": target.fingerprint},
         },
         builder=opened["student"].network.handed or builder,
         opened=opened,
+        writes=processes.leads,
     )
-    return _carry_out(run, written, kept, settings, opened)
 
 
 def resume(
@@ -113,11 +133,27 @@ def resume(
     Raises :class:`ResumeError` where the data or the plan are no longer those of the run.
     """
     run = Run.load(folder, builder=builder)
+    settings = settings or Settings(**run.facts["settings"])
+    with joined(settings) as processes:
+        run.writes = processes.leads
+        return _resume(run, settings, processes, sources, network)
+
+
+def _resume(
+    run: Run,
+    settings: Settings,
+    processes: Processes,
+    sources: Mapping[str, Source] | None,
+    network: Any,
+) -> Run:
+    folder = run.folder
     if run.status == "done":
-        if (run.folder / "checkpoints").is_dir():  # killed between its last figures and its report
+        # Killed between its last figures and its report.
+        if run.writes and (run.folder / "checkpoints").is_dir():
             close(run)
         say(f"{folder} is done already; there is nothing to go on with.")
         return run
+    _check_world(run, processes)
     plan = run.plan
     target = reload(run.facts["origin"])
     found = {"plan": plan_hash(plan), "data": target.fingerprint}
@@ -127,43 +163,72 @@ def resume(
                 f"the {what} of {folder} changed since the run began ({what} hash {expected[:12]} then, "
                 f"{found[what][:12]} now). Put it back as it was, or fit into a new folder."
             )
-    settings = settings or Settings(**run.facts["settings"])
-    opened = open_models(plan, sources, builder, network)
-    run.opened, run.builder = opened, opened["student"].network.handed or builder
-    return _carry_out(run, plan, target, settings, opened)
+    opened = open_models(plan, sources, run.builder, network)
+    run.opened, run.builder = opened, opened["student"].network.handed or run.builder
+    return _carry_out(run, plan, target, settings, opened, processes)
+
+
+def _check_world(run: Run, processes: Processes) -> None:
+    """A batch is shared by the processes of a run, so that as many have to go on with it."""
+    then = run.facts.get("processes", Processes().to_json())
+    if then["world"] != processes.world:
+        begun = replace(processes, world=then["world"])
+        raise ResumeError(
+            f"{run.folder} was begun by {_counted(then['world'])} and {_counted(processes.world)} would go "
+            f"on: steps would read other batches. Type: {begun.command(f'resume {run.folder}')}"
+        )
+
+
+def _counted(world: int) -> str:
+    return "1 process" if world == 1 else f"{world} processes"
 
 
 @contextmanager
-def _status(run: Run) -> Iterator[None]:
+def _status(run: Run, processes: Processes) -> Iterator[None]:
     """Leave the run's folder saying how it ended."""
     try:
         yield
     except KeyboardInterrupt:
-        run.note(status="interrupted", outcome=f"Interrupted; go on with: regraft resume {run.folder}")
+        line = processes.command(f"resume {run.folder}")
+        run.note(status="interrupted", outcome=f"Interrupted; go on with: {line}")
         raise
     except Exception as error:
-        if isinstance(error, UnreadableError):
+        if isinstance(error, UnreadableError) and run.writes:
             _write_unreadable(run, error.unreadable)
         run.note(status="failed", outcome=str(error))
         raise
 
 
-def _carry_out(run: Run, plan: Plan, target: Target, settings: Settings, opened: dict[str, Opened]) -> Run:
+def _carry_out(
+    run: Run,
+    plan: Plan,
+    target: Target,
+    settings: Settings,
+    opened: dict[str, Opened],
+    processes: Processes,
+) -> Run:
     start = time.monotonic()
     student = opened["student"]
-    with _status(run):
+    with _status(run, processes):
         steps = student.network.preprocessing
-        prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
+        with processes.leader_first("while the examples are decoded"):
+            prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
         run.note(status="running")
-        work = _open(run, plan, prepared, opened, settings)
+        work = _open(run, plan, prepared, opened, settings, processes)
         work.spend("read", time.monotonic() - start)
         execute(work)
         finish(run, work, student, start)
+        run.facts.update(processes.share(run.facts))
     return run
 
 
 def _open(
-    run: Run, plan: Plan, prepared: Prepared, opened: dict[str, Opened], settings: Settings
+    run: Run,
+    plan: Plan,
+    prepared: Prepared,
+    opened: dict[str, Opened],
+    settings: Settings,
+    processes: Processes,
 ) -> Workspace:
     target = prepared.target
     for note in target.notes:
@@ -171,7 +236,9 @@ def _open(
     draw = draw_examples(plan, target)
     tasks = fitted_tasks(target, draw)
     links = {name: link_of(plan, name, pair, tasks) for name, pair in opened.items()}
-    _write_records(run, target, draw, links)
+    if run.writes:
+        _write_records(run, target, draw, links)
+    folder = run.folder / "checkpoints"
     return open_workspace(
         plan,
         target,
@@ -180,8 +247,9 @@ def _open(
         tasks,
         draw,
         settings=settings,
-        history=History(run.folder / "history.jsonl"),
-        checkpoints=Checkpoints(run.folder / "checkpoints"),
+        history=History(run.folder / "history.jsonl" if run.writes else None),
+        checkpoints=SharedCheckpoints(folder, processes) if processes.many else Checkpoints(folder),
+        processes=processes,
     )
 
 

@@ -11,6 +11,7 @@ from regraft.api.opening import check_folder, open_pair
 from regraft.api.plan import plan as make_plan
 from regraft.core.console import say
 from regraft.engine import Run, Settings
+from regraft.engine.processes import leads
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan
 from regraft.sources import Source, default_source
@@ -68,7 +69,8 @@ def transfer(
     options
         What the source is opened with, as in ``size=96``; ``size`` is the network's where there is one.
     """
-    check_folder(Path(out))
+    if leads():
+        check_folder(Path(out))
     data = target if isinstance(target, Target) else load_target(target)
     sources: dict[str, Source] = {}
     if plan is None:

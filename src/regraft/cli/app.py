@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the work failed and says why, 2 the call is wrong, 3 the 
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -47,19 +48,39 @@ def main() -> None:
     """Run the command line; the ``regraft`` script's entry point."""
     from regraft.core.errors import RegraftError, UsageError
 
+    _hush_followers()
     try:
         app(standalone_mode=True, prog_name="regraft")
     except UsageError as error:
         _fail(error, 2)
     except RegraftError as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        _tell("Interrupted.", error)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
 
 
 def _fail(error: Exception, status: int) -> None:
-    print(f"regraft: {error}", file=sys.stderr)
+    _tell(f"regraft: {error}", error)
     sys.exit(status)
+
+
+def _tell(sentence: str, error: BaseException) -> None:
+    """Print what ended the command; of several processes, one says what all have."""
+    before: str | None = ""
+    if "RANK" in os.environ:
+        from regraft.engine.processes import spoken_by
+
+        before = spoken_by(error)
+    if before is not None:
+        print(before + sentence, file=sys.stderr)
+
+
+def _hush_followers() -> None:
+    """Of several processes that a launcher started, rank 0 alone speaks."""
+    if os.environ.get("RANK", "0") != "0":
+        from regraft.core.console import set_quiet
+
+        set_quiet(True)

@@ -112,6 +112,8 @@ def resume(folder: o.RunFolder, builder: o.BuilderOption = None, json: o.AsJson 
 
 
 def _show(run: Run, json: bool) -> None:
+    if not run.writes:
+        return  # the process that wrote it shows it
     if json:
         o.print_json({"folder": str(run.folder), "run": run.facts, "metrics": run.metrics})
         return

@@ -111,6 +111,10 @@ class Objective:
             total = total + weighted.weight_at(done) * value.total
         return total
 
+    def reads(self, step: int, piece: Slice) -> bool:
+        """Whether a slice of the step's batches holds any example."""
+        return piece is WHOLE or any(len(piece.take(stream.at(step))) for stream in self.streams.values())
+
     def _count_known(self, examples: np.ndarray) -> dict[str, int]:
         """How many of the examples have each label."""
         labels = self.work.target.labels(examples)

@@ -9,6 +9,7 @@ from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.execute import check_plan
 from regraft.engine.history import History
+from regraft.engine.processes import ALONE, Processes
 from regraft.engine.settings import Settings
 from regraft.engine.workspace import Workspace
 from regraft.linking import Link
@@ -45,6 +46,7 @@ def open_workspace(
     history: History | None = None,
     checkpoints: Checkpoints | None = None,
     keep: bool = True,
+    processes: Processes = ALONE,
 ) -> Workspace:
     """Load every model of the plan by its link and put it on the device.
 
@@ -73,4 +75,5 @@ def open_workspace(
         history=history or History(),
         checkpoints=checkpoints,
         keep=keep,
+        processes=processes,
     )

@@ -35,12 +35,15 @@ class Run:
         What rebuilds a network of the user's own, where the run has one.
     opened
         The sources of the plan's models, where this process opened them; never written.
+    writes
+        False in a process that leaves writing to another one.
     """
 
     folder: Path
     facts: dict[str, Any]
     builder: Any = None
     opened: Mapping[str, Opened] = field(default_factory=dict, repr=False)
+    writes: bool = True
 
     @classmethod
     def begin(
@@ -50,6 +53,7 @@ class Run:
         *,
         builder: Any = None,
         opened: Mapping[str, Opened] | None = None,
+        writes: bool = True,
     ) -> Run:
         """Start a run in an empty or new folder."""
         common = {
@@ -61,8 +65,7 @@ class Run:
             "notes": [],
             "test_label_reads": 0,
         }
-        run = cls(folder, {**common, **facts}, builder, opened or {})
-        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder, {**common, **facts}, builder, opened or {}, writes)
         run.note()
         return run
 
@@ -87,7 +90,8 @@ class Run:
     def note(self, **facts: Any) -> None:
         """Change facts and write ``run.json``."""
         self.facts.update(facts)
-        write_json(self.folder / "run.json", self.facts)
+        if self.writes:
+            write_json(self.folder / "run.json", self.facts)
 
     @property
     def status(self) -> str:

@@ -25,6 +25,7 @@ def run_solve_stage(stage: SolveStage, work: Workspace) -> None:
     start = time.monotonic()
     for output in stage.outputs or tuple(work.tasks):
         _solve_output(stage, work, output, used, features)
+    work.processes.spread([*work.models[stage.model].heads.parameters()])
     work.spend(stage.name, time.monotonic() - start)
 
 

@@ -79,4 +79,5 @@ def open_stream(name: str, spec: StreamSpec, work: Workspace, *, kept: bool = Fa
     examples = parts[spec.part]
     if len(examples) == 0:
         raise PlanError(f"the stream {name!r} is empty: the target has no {spec.part} examples")
-    return Stream(name, examples, spec.batch, spec.views, work.draw.seed, spec.augment, kept)
+    batch = spec.batch * work.processes.world  # the plan's batch is that of one process
+    return Stream(name, examples, batch, spec.views, work.draw.seed, spec.augment, kept)

@@ -26,8 +26,10 @@ from regraft.engine.optimiser import (
 )
 from regraft.engine.pace import Pace
 from regraft.engine.prefetch import Reader
+from regraft.engine.processes import Lockstep
+from regraft.engine.processes.shares import compute_shared
 from regraft.engine.schedules import rate_factor
-from regraft.engine.slices import WHOLE, Slice
+from regraft.engine.slices import Slice
 from regraft.engine.streams import Stream, open_stream
 from regraft.engine.validation import Validation, validate
 from regraft.engine.workspace import Workspace
@@ -82,6 +84,7 @@ class TrainStageRun:
             norm_moves=stage.norm_statistics == "move",
         )
         self.freeze.set_gradients(self.model)
+        self.lockstep = Lockstep(work.processes, self.model)
         self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
         terms = make_terms(stage)
         streams = self._open_streams()
@@ -89,7 +92,7 @@ class TrainStageRun:
         self.leading = next(iter(streams.values()))
         self.reader = self._reader(streams)
         self.objective = Objective(terms, streams, self.forward, self.reader, work, stage.name)
-        self.slices: tuple[Slice, ...] = (WHOLE,)
+        self.slices: tuple[Slice, ...] = (work.processes.slice,)
         self.standing = _Standing()
         self.pace = Pace(work.settings.checkpoint_seconds)
 
@@ -106,7 +109,7 @@ class TrainStageRun:
         start = time.monotonic()
         frozen = work.embedder(self.stage.model, cut)
         every = [stream.examples for stream in streams.values()]
-        frozen.compute(np.unique(np.concatenate([*every, work.draw.validation])))
+        compute_shared(work.processes, frozen, np.unique(np.concatenate([*every, work.draw.validation])))
         work.spend("features", time.monotonic() - start)
         return Forward(self.model, work.inputs, work.device, frozen)
 
@@ -147,6 +150,7 @@ class TrainStageRun:
             if self.standing.step == 0:
                 self._judge(validate(self.forward, self.work))
             self.freeze.set_modes(self.model)
+            self.lockstep.explain(self.stage.name)
             while not self._finished():
                 loss = self._step()
                 self.standing.seconds = time.monotonic() - start
@@ -183,20 +187,25 @@ class TrainStageRun:
 
     def _step(self) -> float:
         """One optimiser step over ``accumulate`` batches; returns its loss."""
-        step, accumulate = self.standing.step, self.stage.optimiser.accumulate
         set_rates(self.optimiser, self._factor())
         self.optimiser.zero_grad(set_to_none=True)
-        total = 0.0
-        for part in range(accumulate):
-            total += self._backward(step * accumulate + part) / accumulate
+        total = self.lockstep.step(self._gradients)
         self._clip()
         self.optimiser.step()
         return total
+
+    def _gradients(self) -> float:
+        """Add the gradients of the step's batches; returns their mean loss."""
+        accumulate = self.stage.optimiser.accumulate
+        first = self.standing.step * accumulate
+        return sum(self._backward(first + part) / accumulate for part in range(accumulate))
 
     def _backward(self, number: int) -> float:
         """Add the gradient of one batch, slice by slice; returns its loss."""
         total = 0.0
         for piece in self.slices:
+            if not self.objective.reads(number, piece):
+                continue  # the last batch of an epoch may have fewer examples than there are slices
             with torch_randomness(self.work.draw.seed, "step", number, *piece.key):
                 loss = self.objective(number, self._done_share(), piece)
                 (loss / self.stage.optimiser.accumulate).backward()
@@ -227,6 +236,7 @@ class TrainStageRun:
         advance(note=note)
 
     def _end_epoch(self, loss: float) -> str:
+        self.lockstep.check()
         found = validate(self.forward, self.work)
         self.freeze.set_modes(self.model)
         self._judge(found)
@@ -270,9 +280,11 @@ class TrainStageRun:
         return {name: value.detach().clone() for name, value in state.items() if name in moving}
 
     def _checkpoint(self, interrupt: Interrupt) -> None:
-        if self.save is not None and (self.pace.due or interrupt.wanted):
-            tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": self.standing.best}
-            save, facts = self.save, {"standing": self.standing.facts()}
+        standing = self.standing
+        standing.seconds, due, wanted = self.lockstep.pause(standing.seconds, self.pace.due, interrupt.wanted)
+        if self.save is not None and (due or wanted):
+            tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": standing.best}
+            save, facts = self.save, {"standing": standing.facts()}
             self.pace.keep(lambda: save(facts, tensors))
-        if interrupt.wanted:
+        if wanted:
             raise KeyboardInterrupt

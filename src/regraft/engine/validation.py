@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from regraft.engine.forward import Forward
+from regraft.engine.processes.shares import outputs_shared
 from regraft.engine.workspace import Workspace
 
 _BATCH = 64
@@ -40,7 +41,8 @@ def predict_logits(forward: Forward, examples: np.ndarray) -> dict[str, np.ndarr
 def validate(forward: Forward, work: Workspace) -> Validation:
     """Run the model on the draw's validation examples; the model is left in ``eval()``."""
     examples = work.draw.validation
-    logits, labels = predict_logits(forward, examples), work.target.labels(examples)
+    logits = outputs_shared(work.processes, examples, lambda chosen: predict_logits(forward, chosen))
+    labels = work.target.labels(examples)
     loss, metrics = 0.0, {}
     for name, task in work.tasks.items():
         present = task.present(labels[name])
@@ -51,4 +53,5 @@ def validate(forward: Forward, work: Workspace) -> Validation:
         metric = task.metrics[0]
         title = metric.name if len(work.tasks) == 1 else f"{name} {metric.name}"
         metrics[title] = metric.compute(task.scores(values), known)
-    return Validation(loss, metrics)
+    # What is decided by it is decided alike everywhere, on unlike machines too.
+    return Validation(*work.processes.share((loss, metrics)))

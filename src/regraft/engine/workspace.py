@@ -13,6 +13,8 @@ from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.history import History
 from regraft.engine.movement import Movement
+from regraft.engine.processes.group import ALONE, Processes
+from regraft.engine.processes.shares import compute_shared, outputs_shared
 from regraft.engine.settings import Settings
 from regraft.inference import Embedder
 from regraft.inference.predictor import model_logits
@@ -40,6 +42,8 @@ class Workspace:
         What the stages moved so far, where checkpoints are written.
     keep
         Whether activations are kept on disk.
+    processes
+        Those that execute the plan together; trials run in one.
     """
 
     plan: Plan
@@ -54,6 +58,7 @@ class Workspace:
     checkpoints: Checkpoints | None = None
     movement: Movement | None = None
     keep: bool = True
+    processes: Processes = ALONE
     embedders: list[Embedder] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -80,7 +85,9 @@ class Workspace:
         """Pooled features of examples, ``Float[Tensor, "examples width"]``, computed once."""
         trunk = self.models[model].trunk
         start = time.monotonic()
-        values = self.embedder(model, len(trunk.blocks)).features(examples)
+        frozen = self.embedder(model, len(trunk.blocks))
+        compute_shared(self.processes, frozen, examples)
+        values = frozen.features(examples)
         self.spend("features", time.monotonic() - start)
         return values
 
@@ -101,13 +108,17 @@ class Workspace:
         """
         untrained = not any(isinstance(stage, TrainStage) for stage in self.plan.stages)
         linked = self.plan.models["student"].initialise == "linked"
-        return model_logits(
-            self.models["student"],
-            self.inputs,
-            examples,
-            backend=self.settings.backend,
-            keep=self.keep and untrained and linked,
-        )
+
+        def compute(chosen: np.ndarray) -> dict[str, np.ndarray]:
+            return model_logits(
+                self.models["student"],
+                self.inputs,
+                chosen,
+                backend=self.settings.backend,
+                keep=self.keep and untrained and linked,
+            )
+
+        return outputs_shared(self.processes, examples, compute)
 
     @property
     def trained_parameters(self) -> int:

@@ -71,12 +71,16 @@ class Embedder:
         weights = torch.from_numpy(np.asarray(self.inputs.weights)[pieces])
         return pool_pieces(values, torch.from_numpy(positions), weights, len(examples))
 
-    def compute(self, examples: np.ndarray) -> None:
-        """Run the prefix on whatever is not kept yet, with progress."""
-        if len(self._missing(examples)) == 0:
+    def compute(self, examples: np.ndarray, *, share: tuple[int, int] | None = None) -> None:
+        """Run the prefix on whatever is not kept yet, with progress.
+
+        ``share`` (which, of how many) leaves the rest of the work to other processes with the same shelf;
+        what they did is found after :meth:`refresh`.
+        """
+        if len(self._missing(examples, share)) == 0:
             return
         backend = self._open()
-        todo = self._missing(examples)
+        todo = self._missing(examples, share)
         pending: list[tuple[FixedBatch, Tensor]] = []
         with progress(f"Running the frozen layers ({backend.name})", len(todo)) as advance:
             for batch in fixed_batches(self.inputs, todo, BATCH):
@@ -100,9 +104,14 @@ class Embedder:
                 self._use(self._backend.name)
         return self._backend
 
-    def _missing(self, examples: np.ndarray) -> np.ndarray:
+    def refresh(self) -> None:
+        """Find what other processes have added to the shelf."""
+        self._use(self.backend_name)
+
+    def _missing(self, examples: np.ndarray, share: tuple[int, int] | None = None) -> np.ndarray:
         """Pieces that are not kept, each content once."""
         pieces, _ = pieces_of(self.inputs, examples)
+        pieces = pieces if share is None else pieces[share[0] :: share[1]]
         keys = self._keys(pieces)
         missing = {
             key: piece for key, piece in zip(keys, pieces.tolist(), strict=True) if key not in self.shelf

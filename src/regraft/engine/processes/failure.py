@@ -1,8 +1,8 @@
 """How one process's failure ends all of them, with the same words and without anybody waiting for long.
 
 Whoever fails writes what happened where all can read it (the store that the launcher keeps) and cuts its
-connections. Whoever waits for it in a collective operation then fails too, reads the report and raises the same
-error. Who left no report is named.
+connections. Whoever waits for it in a collective operation then fails too, reads the report and raises the
+same error. Who left no report is named.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Board:
             return TrainingError(f"the processes lost each other {during}: {error}")
         names = " and ".join(f"rank {rank}" for rank in missing)
         return TrainingError(
-            f"{names} of {self.world} processes did not answer {during}: it was killed (for memory?), hangs, or "
-            "its machine is gone. What was checkpointed is intact."
+            f"{names} of {self.world} processes did not answer {during}: killed (for memory?), hanging, or "
+            "the machine is gone. What was checkpointed is intact."
         )
 
     def part(self, error: BaseException) -> None:

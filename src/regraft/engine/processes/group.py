@@ -55,7 +55,7 @@ class Processes:
 
     @property
     def slice(self) -> Slice:
-        """This process's share of every batch."""
+        """Of every batch the share that this process takes."""
         return Slice(self.rank, self.world)
 
     def to_json(self) -> dict[str, Any]:

@@ -113,10 +113,9 @@ def _share_cores() -> None:
     """Give each process of this machine its share of the cores; launchers give each one thread."""
     if os.environ.get("OMP_NUM_THREADS", "1") not in ("", "1"):
         return  # asked for by the user
-    import psutil
+    from joblib import cpu_count
 
-    cores = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else os.cpu_count()
-    cores = min(cores or 1, psutil.cpu_count(logical=False) or 1)
+    cores = cpu_count(only_physical_cores=True)
     each = max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", launched())), 1)
     torch.set_num_threads(each)
     threadpool_limits(each)

@@ -41,14 +41,14 @@ class Lockstep:
         world = self.processes.world
         if _norms(self.model):
             say(
-                f"Stage {stage!r} trains batch norm in {world} processes: each takes the statistics of its own "
-                f"share of a batch, and the running ones are averaged. One process with {world} times the batch "
-                "differs a little. With norm_statistics: fix they do not differ."
+                f"Stage {stage!r} trains batch norm in {world} processes: each takes the statistics of its "
+                f"own share of a batch, and the running ones are averaged. One process with {world} times "
+                "the batch differs a little. With norm_statistics: fix they do not differ."
             )
         if _draws(self.model):
             say(
-                f"Stage {stage!r} has dropout: {world} processes draw other masks than one with {world} times "
-                "the batch."
+                f"Stage {stage!r} has dropout: {world} processes draw other masks than one with {world} "
+                "times the batch."
             )
 
     def step(self, compute: Callable[[], float]) -> float:
@@ -79,7 +79,7 @@ class Lockstep:
             value.div_(self.processes.world)
 
     def pause(self, seconds: float, due: bool, wanted: bool) -> tuple[float, bool, bool]:
-        """After a step: the leader's time, whether it wants a checkpoint, and whether anybody was interrupted."""
+        """After a step: the leader's time, whether it wants a checkpoint, whether anybody was interrupted."""
         if not self.processes.many:
             return seconds, due, wanted
         leads = float(self.processes.leads)
@@ -96,8 +96,8 @@ class Lockstep:
         apart = [str(rank) for rank, other in enumerate(others) if other != others[0]]
         if apart:
             raise TrainingError(
-                f"the weights of rank {', '.join(apart)} are no longer those of rank 0. This is a fault in regraft, "
-                "or the machines differ; the stage's result is not kept."
+                f"the weights of rank {', '.join(apart)} are no longer those of rank 0. This is a fault in "
+                "regraft, or the machines differ; the stage's result is not kept."
             )
 
 

@@ -1,4 +1,4 @@
-"""Sharding: trained parameters, their gradients and the optimiser's state divided among the processes (FSDP2)."""
+"""Sharding (FSDP2): trained weights, their gradients and optimiser state divided among the processes."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from regraft.core.console import say
 from regraft.core.errors import BundleError, UsageError
 from regraft.engine import Opened, Run, Settings
 from regraft.engine.price import price
+from regraft.engine.processes import refuse_many
 from regraft.evidence import BaselineArm, Evidence, Ledger, TrainedArm, judge, run_trials
 from regraft.evidence.arms import Arm
 from regraft.linking import Blueprint, Link, find_link
@@ -63,6 +64,7 @@ def prove(
     Evidence
         With ``.verdict``, ``.sentence``, ``.arms``, ``.contrasts``; also written to the run's folder.
     """
+    refuse_many("prove")
     if scratch not in SCRATCH:
         raise UsageError(f"--scratch {scratch}: there are {', '.join(SCRATCH)}")
     opened = run if isinstance(run, Run) else Run.load(run, builder=builder)

@@ -50,6 +50,7 @@ def main() -> None:
 
     _hush_followers()
     try:
+        _check_launched(sys.argv[1:])
         app(standalone_mode=True, prog_name="regraft")
     except UsageError as error:
         _fail(error, 2)
@@ -76,6 +77,15 @@ def _tell(sentence: str, error: BaseException) -> None:
         before = spoken_by(error)
     if before is not None:
         print(before + sentence, file=sys.stderr)
+
+
+def _check_launched(words: list[str]) -> None:
+    """Several processes can fit and resume; they would do anything else several times over."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    if "RANK" in os.environ and command not in ("", "fit", "resume"):
+        from regraft.engine.processes import refuse_many
+
+        refuse_many(command)
 
 
 def _hush_followers() -> None:

@@ -209,6 +209,7 @@ class TrainStageRun:
             with torch_randomness(self.work.draw.seed, "step", number, *piece.key):
                 loss = self.objective(number, self._done_share(), piece)
                 (loss / self.stage.optimiser.accumulate).backward()
+                self.lockstep.watch(self.stage.name)
             total += loss.item()
         return total
 

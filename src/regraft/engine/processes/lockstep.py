@@ -32,6 +32,7 @@ class Lockstep:
 
     def __init__(self, processes: Processes, model: Grafted):
         self.processes, self.model = processes, model
+        self._drawn = False
         processes.spread([*model.parameters(), *model.buffers()])
 
     def explain(self, stage: str) -> None:
@@ -43,13 +44,19 @@ class Lockstep:
             say(
                 f"Stage {stage!r} trains batch norm in {world} processes: each takes the statistics of its "
                 f"own share of a batch, and the running ones are averaged. One process with {world} times "
-                "the batch differs a little. With norm_statistics: fix they do not differ."
+                "the batch differs a little. With norm_statistics: frozen they do not."
             )
-        if _draws(self.model):
-            say(
-                f"Stage {stage!r} has dropout: {world} processes draw other masks than one with {world} "
-                "times the batch."
-            )
+
+    def watch(self, stage: str) -> None:
+        """Say once if a share's forward pass drew random numbers; called where they are a step's own."""
+        if not self.processes.many or self._drawn or not _drawn(next(self.model.parameters()).device):
+            return
+        self._drawn = True
+        world = self.processes.world
+        say(
+            f"Stage {stage!r} draws random numbers in its network (dropout, stochastic depth): {world} "
+            f"processes draw others than one with {world} times the batch."
+        )
 
     def step(self, compute: Callable[[], float]) -> float:
         """The loss of a step over all shares, with its gradients added up.
@@ -117,11 +124,11 @@ def _running(norm: _NormBase) -> list[Tensor]:
     return [value for value in (norm.running_mean, norm.running_var) if value is not None]
 
 
-def _draws(model: nn.Module) -> bool:
-    """Whether any layer in training mode draws random numbers: dropout, stochastic depth."""
-    for module in model.modules():
-        name = type(module).__name__.lower()
-        rate = getattr(module, "p", getattr(module, "drop_prob", 0.0))
-        if module.training and ("drop" in name or "stochasticdepth" in name) and rate:
-            return True
-    return False
+def _drawn(device: torch.device) -> bool:
+    """Whether torch's generator has moved since it was seeded."""
+    if device.type == "cuda":
+        index = device.index if device.index is not None else torch.cuda.current_device()
+        used = torch.cuda.default_generators[index]
+        return bool(used.get_offset() != 0)
+    fresh = torch.Generator().manual_seed(torch.initial_seed())
+    return not torch.equal(fresh.get_state(), torch.get_rng_state())

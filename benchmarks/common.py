@@ -28,14 +28,33 @@ def parser(text: str | None, name: str) -> argparse.ArgumentParser:
     return made
 
 
-def photos() -> list[tuple[Path, str]]:
-    """Every photo of a solar cell (elpv-dataset) with its class: ``defective`` from a probability of 0.5."""
+def cells() -> list[tuple[Path, float, str]]:
+    """Every photo of a solar cell (elpv-dataset), its probability of a defect and its kind, mono or poly."""
     found = util.find_spec("elpv_dataset")
     if found is None or found.origin is None:
         raise SystemExit('the photos are in a package: pip install "regraft[demo]"')
     folder = Path(found.origin).parent / "data"
     rows = [line.split() for line in (folder / "labels.csv").read_text().splitlines()]
-    return [(folder / path, "defective" if float(p) >= 0.5 else "sound") for path, p, _ in rows]
+    return [(folder / path, float(probability), kind) for path, probability, kind in rows]
+
+
+def photos() -> list[tuple[Path, str]]:
+    """Every photo with its class: ``defective`` from a probability of 0.5."""
+    return [(path, "defective" if defect >= 0.5 else "sound") for path, defect, _ in cells()]
+
+
+def photo_kinds(folder: Path, count: int) -> Path:
+    """Class folders of links to ``count`` photos, in 8 classes: kind of cell by probability of a defect."""
+    chosen = random.Random(0).sample(cells(), count)
+    link_photos(folder, [(path, f"{kind}, {defect:.2f}") for path, defect, kind in chosen])
+    return folder
+
+
+def link_photos(folder: Path, chosen: Sequence[tuple[Path, str]]) -> None:
+    """Links to photos in a folder for each class."""
+    for path, label in chosen:
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        (folder / label / path.name).symlink_to(path)
 
 
 def photo_folder(folder: Path, count: int | None = None) -> Path:
@@ -43,10 +62,21 @@ def photo_folder(folder: Path, count: int | None = None) -> Path:
     chosen = photos()
     if count is not None and count < len(chosen):
         chosen = random.Random(0).sample(chosen, count)
-    for path, label in chosen:
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        (folder / label / path.name).symlink_to(path)
+    link_photos(folder, chosen)
     return folder
+
+
+def usual(options: argparse.ArgumentParser) -> None:
+    """``--quick``, a size that only shows that the script runs; ``--markdown``, the last figures' table."""
+    options.add_argument("--quick", action="store_true", help="a small size, under a minute; proves nothing")
+    options.add_argument(
+        "--markdown", action="store_true", help="measure nothing: print the table of the figures as Markdown"
+    )
+
+
+def aimed(value: float, aim: float) -> str:
+    """Whether an aim (at least so much) was met, in words."""
+    return f"{value:.1f} (aim {aim:g}: {'met' if value >= aim else 'missed'})"
 
 
 @contextmanager
@@ -89,6 +119,20 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     for line in [list(columns), ["-" * width for width in widths], *cells]:
         shown = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True))
         print("  ".join(shown).rstrip())
+
+
+def print_markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The same as a table in Markdown."""
+    for line in [columns, ["---"] * len(columns), *rows]:
+        print("| " + " | ".join(str(cell) for cell in line) + " |")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The figures that were written last."""
+    if not path.is_file():
+        raise SystemExit(f"there are no figures at {path} yet: run this without --markdown first")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
 
 
 def write_results(path: Path, figures: Mapping[str, Any]) -> None:

@@ -93,7 +93,9 @@ def plan_of(source: Source, target: Target, trained: tuple[str, ...], prefix: st
     return plan_for(find_link(source, blueprint), "probe").model_copy(update={"stages": (stage,)})
 
 
-def open_work(plan: Plan, prepared: Prepared, source: Source, backend: str) -> Workspace:
+def open_work(
+    plan: Plan, prepared: Prepared, source: Source, backend: str, *, keep: bool = False
+) -> Workspace:
     draw = draw_examples(plan, prepared.target)
     tasks = fitted_tasks(prepared.target, draw)
     link = find_link(source, Blueprint(source, tuple(tasks.values())), seed=plan.seed)
@@ -105,7 +107,7 @@ def open_work(plan: Plan, prepared: Prepared, source: Source, backend: str) -> W
         tasks,
         draw,
         settings=Settings(device="cpu", backend=backend),
-        keep=False,
+        keep=keep,
     )
 
 

@@ -9,7 +9,8 @@ in regraft's cache; its seconds go from starting it to having test metrics: impo
   leave-one-out on the training examples, with everything that a run writes (bundle, report).
 
 Accuracies are compared by seed and test example: the interval of the mean difference counts the draws, their
-overlap and the test examples (core/statistics.py). Aims: no worse within the interval, in a tenth of the time.
+overlap and the test examples (core/statistics.py). Aims: no worse within the interval, in a tenth of the
+time.
 
 **Cut to keep the whole under 18 minutes:** 192 instead of 224 pixels, on both sides (`--size 224` for all).
 

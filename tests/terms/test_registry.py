@@ -20,7 +20,7 @@ def test_every_name_is_found() -> None:
 
 
 def test_a_name_that_is_none_says_what_there_is() -> None:
-    with pytest.raises(PlanError, match="no term is called 'distil'; there are: supervised"):
+    with pytest.raises(PlanError, match="no term is called 'distil'; there are: entropy, supervised"):
         find_term("distil")
     with pytest.raises(PlanError, match="no solver is called 'lasso'; there are: logistic, ridge"):
         find_solver("lasso")

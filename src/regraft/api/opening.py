@@ -33,12 +33,14 @@ def open_models(
     builds one) is the network of a model that names one, and without it ``builder`` is what builds that.
     """
     opened = {}
-    for name, spec in plan.models.items():
+    # A moving average is a copy of the model that it follows.
+    specs = {name: spec for name, spec in plan.models.items() if spec.average_of is None}
+    for name, spec in specs.items():
         if "builder" in spec.options or "builder" in spec.network_options:
             raise PlanError(
                 f"the model {name!r} of the plan names a builder; hand it over with --builder instead"
             )
-        if network is not None and not spec.network and len(plan.models) == 1:
+        if network is not None and not spec.network and len(specs) == 1:
             raise UsageError("the plan's model has its source's own network: leave network= (--network) out")
         opened[name] = _open_model(spec, given or {}, builder, network)
     return opened

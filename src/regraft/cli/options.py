@@ -109,6 +109,13 @@ Threads = Annotated[int | None, typer.Option(help="CPU threads.", rich_help_pane
 Backend = Annotated[
     str, typer.Option(help="What runs frozen layers: auto, eager or openvino.", rich_help_panel=_COMPUTE)
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        help="Numbers that trained layers compute with: float32, bfloat16, or float16 on a GPU.",
+        rich_help_panel=_COMPUTE,
+    ),
+]
 Workers = Annotated[
     int,
     typer.Option(

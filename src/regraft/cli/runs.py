@@ -56,6 +56,7 @@ def fit(
     threads: o.Threads = None,
     backend: o.Backend = "auto",
     workers: o.Workers = 0,
+    precision: o.Precision = "float32",
     json: o.AsJson = False,
 ) -> None:
     """Train a model on DATA and write a run: the model, its figures on held-out data, a report.
@@ -96,7 +97,9 @@ def fit(
         per_class=per_class,
         train_size=train_size,
         changes=settings or (),
-        settings=Settings(device=device, threads=threads, backend=backend, workers=workers),
+        settings=Settings(
+            device=device, threads=threads, backend=backend, workers=workers, precision=precision
+        ),
         max_unreadable=max_unreadable,
         command=["regraft", *sys.argv[1:]],
         **o.source_options(size, builder),

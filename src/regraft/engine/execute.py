@@ -9,6 +9,7 @@ from regraft.core.console import say
 from regraft.core.errors import PlanError, ResumeError
 from regraft.engine.checkpoint import Checkpoint, Tensors
 from regraft.engine.movement import Movement
+from regraft.engine.moving_average import check_averages
 from regraft.engine.objective import make_terms
 from regraft.engine.solve_stage import run_solve_stage
 from regraft.engine.train_stage import TrainStageRun
@@ -57,9 +58,7 @@ def execute(work: Workspace) -> None:
 def _check_models(plan: Plan) -> None:
     if "student" not in plan.models:
         raise PlanError(f"a plan has to have a model called 'student'; it has {', '.join(plan.models)}")
-    for name, spec in plan.models.items():
-        if spec.average_of is not None:
-            raise PlanError(f"the model {name!r} is a moving average, which cannot be run yet")
+    check_averages(plan)
 
 
 def _run_stage(index: int, work: Workspace, checkpoint: Checkpoint | None) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from regraft.core.inputs import Batch, Inputs, View
+from regraft.engine.mixing import Portion
 from regraft.inference import Embedder, pieces_of
 from regraft.linking import Grafted, pool_pieces
 
@@ -46,23 +47,35 @@ class Forward:
     frozen: Embedder | None = None
 
     def __call__(
-        self, examples: np.ndarray, *, view: View | None = None, made: Callable[[], Batch] | None = None
+        self,
+        examples: np.ndarray,
+        *,
+        view: View | None = None,
+        made: Callable[[], Batch] | None = None,
+        portion: Portion | None = None,
     ) -> dict[str, Tensor]:
         """Every head's output, ``Float[Tensor, "examples K"]`` by output name.
 
-        ``made`` gives the examples' batch where somebody else makes it, as a :class:`Reader` does.
+        ``made`` gives the examples' batch where somebody else makes it, as a :class:`Reader` does. The
+        ``portion`` whose examples they are says how they are mixed; outputs are those of its own ones.
         """
-        pieces, positions = pieces_of(self.inputs, examples)
+        portion = portion or Portion(examples, len(examples))
+        everything, _ = pieces_of(self.inputs, examples)
 
         def read() -> Batch:
-            batch = made() if made is not None else self.inputs.batch(pieces, view=view)
-            return {name: tensor.to(self.device) for name, tensor in batch.items()}
+            batch = made() if made is not None else self.inputs.batch(everything, view=view)
+            moved = {name: tensor.to(self.device) for name, tensor in batch.items()}
+            return moved if portion.late else portion.mix_batch(moved)
 
         cut, activation = 0, None
         if self.frozen is not None:
             cut = self.frozen.cut
             activation = self.frozen.activations(examples).to(self.device)
+            activation = activation if portion.late else portion.mix(activation)
+        left = examples if portion.late else portion.own
+        pieces, positions = pieces_of(self.inputs, left)
         features = self.model.trunk.suffix(activation, LazyBatch(read), cut=cut)
         owners = torch.from_numpy(positions).to(self.device)
         weights = torch.from_numpy(np.asarray(self.inputs.weights)[pieces]).to(self.device)
-        return self.model.head_outputs(pool_pieces(features, owners, weights, len(examples)))
+        pooled = pool_pieces(features, owners, weights, len(left))
+        return self.model.head_outputs(portion.mix(pooled) if portion.late else pooled)

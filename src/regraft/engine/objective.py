@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 
 import numpy as np
 import torch
@@ -12,13 +14,16 @@ from torch import Tensor
 
 from regraft.core.errors import NonFiniteLossError, PlanError
 from regraft.engine.forward import Forward
+from regraft.engine.mixing import Portion
+from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader, Wanted
 from regraft.engine.slices import WHOLE, Slice
 from regraft.engine.streams import Stream
 from regraft.engine.workspace import Workspace
-from regraft.plans import TermSpec, TrainStage
+from regraft.plans import Plan, TermSpec, TrainStage
 from regraft.plans.schema import Learned, Schedule
-from regraft.terms import StepContext, Term, TermValue, check_combine_rule, find_term
+from regraft.tasks import Task
+from regraft.terms import Partner, StepContext, Term, TermValue, check_combine_rule, find_term
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,36 @@ def _make_term(spec: TermSpec, stage: TrainStage) -> WeightedTerm:
     return WeightedTerm(term, spec.weight)
 
 
+def check_terms(plan: Plan, tasks: Mapping[str, Task]) -> None:
+    """Raise :class:`PlanError` for terms that cannot be computed for these outputs, or from their streams."""
+    for stage in plan.stages:
+        for weighted in make_terms(stage) if isinstance(stage, TrainStage) else ():
+            term = weighted.term
+            term.check(tasks)
+            if not term.streams:
+                raise PlanError(f"the term {term.name!r} of stage {stage.name!r} reads no stream: name one")
+            specs = {name: plan.streams[name] for name in term.streams}
+            bare = [n for n, spec in specs.items() if not spec.labelled or spec.reads == "unlabelled"]
+            if term.reads_labels and bare:
+                raise PlanError(
+                    f"the term {term.name!r} of stage {stage.name!r} reads labels, and the stream "
+                    f"{', '.join(bare)} has none: use a term that needs none (entropy), or labelled data"
+                )
+
+
 @dataclass(frozen=True)
 class Objective:
-    """What a train stage minimises."""
+    """What a train stage minimises.
+
+    Attributes
+    ----------
+    forward
+        Runs the model on the run's own target.
+    others
+        By stream, what runs it on other data.
+    precision
+        In which numbers the layers run.
+    """
 
     terms: tuple[WeightedTerm, ...]
     streams: dict[str, Stream]
@@ -82,32 +114,24 @@ class Objective:
     reader: Reader
     work: Workspace
     stage: str
+    others: Mapping[str, Forward] = field(default_factory=dict)
+    precision: Precision | None = None
 
     def __call__(self, step: int, done: float, piece: Slice = WHOLE) -> Tensor:
         """The weighted sum of the terms for the batches of a step, or for a slice of them: a scalar.
 
         Raises :class:`NonFiniteLossError`, naming the first example at fault, before any gradient is taken.
         """
-        batches = {name: stream.at(step) for name, stream in self.streams.items()}
-        examples = {name: piece.take(batch) for name, batch in batches.items()}
-
-        @cache
-        def outputs(model: str, stream: str) -> dict[str, Tensor]:
-            wanted = Wanted(stream, step, piece)
-            view = self.streams[stream].view(step)
-            return self.forward(examples[stream], view=view, made=lambda: self.reader(wanted))
-
-        labels = {
-            name: {key: value.to(self.work.device) for key, value in self.work.labels(chosen).items()}
-            for name, chosen in examples.items()
-        }
-        sizes = {name: len(batch) for name, batch in batches.items()}
-        known = {name: self._count_known(batch) for name, batch in batches.items()}
-        context = StepContext(outputs, labels, self.work.tasks, sizes, known)
-        total = torch.zeros((), device=self.work.device)
+        portions = {name: stream.portion(step, piece) for name, stream in self.streams.items()}
+        context = self._context(step, piece, portions)
+        # A slice may hold no example of a small batch: its loss is 0, and has a gradient nevertheless.
+        total = torch.zeros((), device=self.work.device, requires_grad=True)
         for weighted in self.terms:
+            first = weighted.term.streams[0]
+            if portions[first].count == 0:
+                continue
             value = weighted.term(context)
-            self._check(value, examples[weighted.term.streams[0]], step)
+            self._check(value, first, portions[first].own, step)
             total = total + weighted.weight_at(done) * value.total
         return total
 
@@ -115,16 +139,74 @@ class Objective:
         """Whether a slice of the step's batches holds any example."""
         return piece is WHOLE or any(len(piece.take(stream.at(step))) for stream in self.streams.values())
 
-    def _count_known(self, examples: np.ndarray) -> dict[str, int]:
-        """How many of the examples have each label."""
-        labels = self.work.target.labels(examples)
-        return {name: int(task.present(labels[name]).sum()) for name, task in self.work.tasks.items()}
+    def _context(self, step: int, piece: Slice, portions: Mapping[str, Portion]) -> StepContext:
+        """What terms may read."""
+        batches = {name: stream.at(step) for name, stream in self.streams.items()}
+        whole = {name: self._labels(name, batch) for name, batch in batches.items()}
+        return StepContext(
+            cache(partial(self._outputs, step, piece, portions)),
+            {name: self._labels(name, portion.own) for name, portion in portions.items()},
+            self.work.tasks,
+            {name: len(batch) for name, batch in batches.items()},
+            {name: self._count_known(labels) for name, labels in whole.items()},
+            whole,
+            {
+                name: Partner(self._labels(name, portion.partners), portion.mixture.share)
+                for name, portion in portions.items()
+                if portion.mixture is not None
+            },
+            self.frequencies,
+        )
 
-    def _check(self, value: TermValue, examples: np.ndarray, step: int) -> None:
+    def _outputs(
+        self, step: int, piece: Slice, portions: Mapping[str, Portion], model: str, stream: str
+    ) -> dict[str, Tensor]:
+        """What the model gives for the slice of a stream's batch, in float32."""
+        wanted, portion = Wanted(stream, step, piece), portions[stream]
+        with self.precision.reduced() if self.precision is not None else nullcontext():
+            found = self.others.get(stream, self.forward)(
+                portion.examples,
+                view=self.streams[stream].view(step),
+                made=lambda: self.reader(wanted),
+                portion=portion,
+            )
+        return {name: values.float() for name, values in found.items()}
+
+    def _labels(self, stream: str, examples: np.ndarray) -> dict[str, Tensor]:
+        """Labels of a stream's examples, by output; none where it is not labelled."""
+        read = self.streams[stream]
+        if not read.labelled:
+            return {}
+        found = read.other.labels_of(examples) if read.other else self.work.target.labels(examples)
+        return {name: torch.from_numpy(np.asarray(v)).to(self.work.device) for name, v in found.items()}
+
+    def _count_known(self, labels: Mapping[str, Tensor]) -> dict[str, int]:
+        """How many examples have each label."""
+        return {
+            name: int(self.work.tasks[name].present(values.cpu().numpy()).sum())
+            for name, values in labels.items()
+        }
+
+    @cached_property
+    def frequencies(self) -> dict[str, dict[str, Tensor]]:
+        """By stream and output with exclusive classes: how often each occurs, ``Float[Tensor, "K"]``."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for name, stream in self.streams.items():
+            labels = self._labels(name, stream.examples)
+            found[name] = {
+                output: torch.bincount(values[values >= 0], minlength=self.work.tasks[output].outputs).float()
+                for output, values in labels.items()
+                if values.dtype == torch.int64
+            }
+        return found
+
+    def _check(self, value: TermValue, stream: str, examples: np.ndarray, step: int) -> None:
         if torch.isfinite(value.per_example).all() and torch.isfinite(value.total):
             return
         bad = np.flatnonzero(~torch.isfinite(value.per_example).cpu().numpy())
-        culprit = self.work.inputs.names[int(examples[bad[0]])] if len(bad) else "no single example"
+        other = self.streams[stream].other
+        names = self.work.inputs.names if other is None else other.inputs.names
+        culprit = names[int(examples[bad[0]])] if len(bad) else "no single example"
         raise NonFiniteLossError(
             f"stage {self.stage!r}, step {step}: the loss is not finite at {culprit} "
             f"({len(bad)} of the {len(examples)} examples of the batch). The step was not taken. "

@@ -9,10 +9,11 @@ from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.execute import check_plan
 from regraft.engine.history import History
+from regraft.engine.objective import check_terms
 from regraft.engine.processes import ALONE, Processes
 from regraft.engine.settings import Settings
 from regraft.engine.workspace import Workspace
-from regraft.linking import Link
+from regraft.linking import Grafted, Link
 from regraft.plans import Plan
 from regraft.targets import Draw, Target
 from regraft.tasks import Task, make_task
@@ -54,15 +55,11 @@ def open_workspace(
     Raises LinkError where a link covers less than the plan requires.
     """
     check_plan(plan)
+    check_terms(plan, tasks)
     device = settings.apply()
-    models = {}
-    for name, spec in plan.models.items():
-        link = (
-            links[name].fresh(seed=plan.seed)
-            if spec.initialise == "fresh"
-            else links[name].require(spec.require)
-        )
-        models[name] = link.load().to(device)
+    models = {
+        name: _load(plan, spec.average_of or name, links).to(device) for name, spec in plan.models.items()
+    }
     return Workspace(
         plan=plan,
         target=target,
@@ -77,3 +74,9 @@ def open_workspace(
         keep=keep,
         processes=processes,
     )
+
+
+def _load(plan: Plan, name: str, links: Mapping[str, Link]) -> Grafted:
+    """One of the plan's models as it begins; a moving average begins as a copy of what it follows."""
+    spec, link = plan.models[name], links[name]
+    return (link.fresh(seed=plan.seed) if spec.initialise == "fresh" else link.require(spec.require)).load()

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import numpy as np
 
-from regraft.core.errors import DataError
+from regraft.core.errors import DataError, PlanError
 from regraft.core.inputs import Batch, Inputs
 from regraft.engine.slices import Slice
 from regraft.engine.streams import Stream
@@ -90,12 +90,13 @@ class Reader:
 
     def _make(self, wanted: Wanted) -> Batch:
         stream = self._streams[wanted.stream]
-        examples = wanted.piece.take(stream.at(wanted.step))
-        pieces, _ = pieces_of(self._inputs, examples)
+        examples = stream.portion(wanted.step, wanted.piece).examples
+        inputs = self._inputs_of(stream)
+        pieces, _ = pieces_of(inputs, examples)
         view = stream.view(wanted.step)
         try:
-            return self._inputs.batch(pieces, view=view)
-        except MemoryError:
+            return inputs.batch(pieces, view=view)
+        except (MemoryError, PlanError):
             raise
         except Exception as error:
             culprit = self._culprit(wanted, examples)
@@ -105,12 +106,16 @@ class Reader:
                 "the run was going on, put it back (regraft cache --clear empties the cache), then resume."
             ) from error
 
+    def _inputs_of(self, stream: Stream) -> Inputs:
+        return self._inputs if stream.other is None else stream.other.inputs
+
     def _culprit(self, wanted: Wanted, examples: np.ndarray) -> str:
         """The name of the first example that cannot be read by itself."""
-        view = self._streams[wanted.stream].view(wanted.step)
+        stream = self._streams[wanted.stream]
+        view, inputs = stream.view(wanted.step), self._inputs_of(stream)
         for example in examples.tolist():
             try:
-                self._inputs.batch(pieces_of(self._inputs, np.array([example]))[0], view=view)
+                inputs.batch(pieces_of(inputs, np.array([example]))[0], view=view)
             except Exception:  # noqa: BLE001 - the error itself is told by the caller
-                return str(self._inputs.names[example])
+                return str(inputs.names[example])
         return f"a batch of {len(examples)} examples"

@@ -8,6 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from regraft.core.errors import UsageError
+from regraft.engine.precision import PRECISIONS, check_precision
 from regraft.inference.backends import BACKENDS
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -28,6 +29,9 @@ class Settings:
     checkpoint_seconds
         Time between two checkpoints of a train stage; longer where writing one takes long. 0 writes one after
         every step.
+    precision
+        Numbers that trained layers compute with: ``float32``, ``bfloat16`` or, on a GPU, ``float16``; see
+        ``engine/precision.py``.
     workers
         Threads that make the batches of coming steps ahead of time; 0 makes each when it is read. The bits do
         not depend on it.
@@ -38,8 +42,11 @@ class Settings:
     backend: str = "auto"
     checkpoint_seconds: float = 30.0
     workers: int = 0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UsageError(f"there is no precision {self.precision!r}; there are: {', '.join(PRECISIONS)}")
         if self.device not in DEVICES:
             raise UsageError(f"there is no device {self.device!r}; there are: {', '.join(DEVICES)}")
         if self.backend not in BACKENDS:
@@ -54,7 +61,9 @@ class Settings:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
             threadpool_limits(self.threads)  # solvers run on numpy's threads, not on torch's
-        return find_device(self.device)
+        device = find_device(self.device)
+        check_precision(self.precision, device)
+        return device
 
 
 def find_device(wanted: str) -> torch.device:

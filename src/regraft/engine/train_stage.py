@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from regraft.core.console import Advance, progress, say
 from regraft.core.errors import NonFiniteLossError
 from regraft.core.randomness import torch_randomness
 from regraft.engine.checkpoint import Checkpoint, Tensors
-from regraft.engine.forward import Forward
 from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.interrupt import Interrupt, graceful_interrupt
+from regraft.engine.moving_average import judged_model, open_averages
 from regraft.engine.objective import Objective, make_terms
 from regraft.engine.optimiser import (
     make_optimiser,
@@ -25,12 +24,20 @@ from regraft.engine.optimiser import (
     set_rates,
 )
 from regraft.engine.pace import Pace
+from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader
+<<<<<<< HEAD
 from regraft.engine.processes import Lockstep
 from regraft.engine.processes.shares import compute_shared
 from regraft.engine.schedules import rate_factor
 from regraft.engine.slices import Slice
 from regraft.engine.streams import Stream, open_stream
+=======
+from regraft.engine.reading import open_reading
+from regraft.engine.schedules import rate_factor
+from regraft.engine.slices import WHOLE, Slice
+from regraft.engine.streams import Stream
+>>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
 from regraft.engine.validation import Validation, validate
 from regraft.engine.workspace import Workspace
 from regraft.plans import TrainStage
@@ -86,6 +93,7 @@ class TrainStageRun:
         self.freeze.set_gradients(self.model)
         self.lockstep = Lockstep(work.processes, self.model)
         self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
+<<<<<<< HEAD
         terms = make_terms(stage)
         streams = self._open_streams()
         self.forward = self._forward(streams)
@@ -113,6 +121,29 @@ class TrainStageRun:
         work.spend("features", time.monotonic() - start)
         return Forward(self.model, work.inputs, work.device, frozen)
 
+=======
+        self.averages = open_averages(work, stage.model, self.freeze)
+        self.precision = Precision(work.settings.precision, work.device)
+        reading = open_reading(stage, work, self.freeze)
+        self.forward = reading.forward
+        self.judged = judged_model(stage, work)
+        self.leading = next(iter(reading.streams.values()))
+        self.reader = self._reader(reading.streams)
+        self.objective = Objective(
+            make_terms(stage),
+            reading.streams,
+            self.forward,
+            self.reader,
+            work,
+            stage.name,
+            reading.others,
+            self.precision,
+        )
+        self.slices: tuple[Slice, ...] = (WHOLE,)
+        self.standing = _Standing()
+        self.pace = Pace(work.settings.checkpoint_seconds)
+
+>>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
     def _reader(self, streams: dict[str, Stream]) -> Reader:
         """What makes the batches, ahead of time where there are workers."""
         steps, workers = self.total_steps, self.work.settings.workers
@@ -137,6 +168,7 @@ class TrainStageRun:
         """Go on from a checkpoint of this stage; the model's weights are already in place."""
         self.standing = _Standing.of(checkpoint.state["standing"], checkpoint.tensors.get("best", {}))
         restore_optimiser(self.optimiser, checkpoint.tensors.get("optimiser", {}))
+        self.precision.restore(checkpoint.state["precision"])
 
     def run(self) -> None:
         """Take all steps, keep the weights the plan asks for, and make sure that nothing frozen moved."""
@@ -148,7 +180,9 @@ class TrainStageRun:
         with graceful_interrupt() as interrupt, bar as advance, self.reader:
             advance(self.standing.step)
             if self.standing.step == 0:
-                self._judge(validate(self.forward, self.work))
+                for average in self.averages:
+                    average.begin()
+                self._judge(self._validate())
             self.freeze.set_modes(self.model)
             self.lockstep.explain(self.stage.name)
             while not self._finished():
@@ -156,6 +190,8 @@ class TrainStageRun:
                 self.standing.seconds = time.monotonic() - start
                 self._after_step(loss, advance)
                 self._checkpoint(interrupt)
+        if self.stage.stop.judge and self.stage.stop.keep == "last":
+            self.model.load_state_dict(self._moving_state(), strict=False)
         if self.stage.stop.keep == "best" and self.standing.best:
             self.model.load_state_dict(self.standing.best, strict=False)
             if self.standing.best_step == 0:
@@ -189,9 +225,20 @@ class TrainStageRun:
         """One optimiser step over ``accumulate`` batches; returns its loss."""
         set_rates(self.optimiser, self._factor())
         self.optimiser.zero_grad(set_to_none=True)
+<<<<<<< HEAD
         total = self.lockstep.step(self._gradients)
         self._clip()
         self.optimiser.step()
+=======
+        total = 0.0
+        for part in range(accumulate):
+            total += self._backward(step * accumulate + part) / accumulate
+        if self.precision.unscale(self.optimiser):
+            self._clip()
+        if self.precision.step(self.optimiser):
+            for average in self.averages:
+                average.follow(step)
+>>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
         return total
 
     def _gradients(self) -> float:
@@ -208,8 +255,12 @@ class TrainStageRun:
                 continue  # the last batch of an epoch may have fewer examples than there are slices
             with torch_randomness(self.work.draw.seed, "step", number, *piece.key):
                 loss = self.objective(number, self._done_share(), piece)
+<<<<<<< HEAD
                 (loss / self.stage.optimiser.accumulate).backward()
                 self.lockstep.watch(self.stage.name)
+=======
+                self.precision.backward(loss / self.stage.optimiser.accumulate)
+>>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
             total += loss.item()
         return total
 
@@ -237,14 +288,21 @@ class TrainStageRun:
         advance(note=note)
 
     def _end_epoch(self, loss: float) -> str:
+<<<<<<< HEAD
         self.lockstep.check()
         found = validate(self.forward, self.work)
+=======
+        found = self._validate()
+>>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
         self.freeze.set_modes(self.model)
         self._judge(found)
         self.work.history.add(self._line(loss, found))
         self.standing.epoch_loss = 0.0
         shown = "".join(f", {name} {value:.3f}" for name, value in found.metrics.items())
         return f", validation loss {found.loss:.4f}{shown}"
+
+    def _validate(self) -> Validation:
+        return validate(replace(self.forward, model=self.judged), self.work)
 
     def _judge(self, found: Validation) -> None:
         """Keep the weights if they are the best so far; those that the stage began with take part."""
@@ -265,6 +323,7 @@ class TrainStageRun:
             "rate": self.optimiser.param_groups[0]["lr"],
             "seconds": round(self.standing.seconds, 3),
             "validation": found.to_json(),
+            **({"skipped": self.precision.skipped} if self.precision.skipped else {}),
         }
 
     @property
@@ -276,16 +335,22 @@ class TrainStageRun:
         )
 
     def _moving_state(self) -> Tensors:
-        """A copy of everything that training moves."""
-        state, moving = self.model.state_dict(), self.moving_names
+        """A copy of everything that training moves, in the model that is judged."""
+        state, moving = self.judged.state_dict(), self.moving_names
         return {name: value.detach().clone() for name, value in state.items() if name in moving}
 
     def _checkpoint(self, interrupt: Interrupt) -> None:
+<<<<<<< HEAD
         standing = self.standing
         standing.seconds, due, wanted = self.lockstep.pause(standing.seconds, self.pace.due, interrupt.wanted)
         if self.save is not None and (due or wanted):
             tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": standing.best}
             save, facts = self.save, {"standing": standing.facts()}
+=======
+        if self.save is not None and (self.pace.due or interrupt.wanted):
+            tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": self.standing.best}
+            save, facts = self.save, {"standing": self.standing.facts(), "precision": self.precision.facts()}
+>>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
             self.pace.keep(lambda: save(facts, tensors))
         if wanted:
             raise KeyboardInterrupt

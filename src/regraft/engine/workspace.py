@@ -16,6 +16,7 @@ from regraft.engine.movement import Movement
 from regraft.engine.processes.group import ALONE, Processes
 from regraft.engine.processes.shares import compute_shared, outputs_shared
 from regraft.engine.settings import Settings
+from regraft.engine.stream_data import StreamData
 from regraft.inference import Embedder
 from regraft.inference.predictor import model_logits
 from regraft.linking import Grafted
@@ -44,6 +45,8 @@ class Workspace:
         Whether activations are kept on disk.
     processes
         Those that execute the plan together; trials run in one.
+    others
+        By stream, the data that it reads where those are not the target.
     """
 
     plan: Plan
@@ -59,15 +62,16 @@ class Workspace:
     movement: Movement | None = None
     keep: bool = True
     processes: Processes = ALONE
+    others: dict[str, StreamData] = field(default_factory=dict)
     embedders: list[Embedder] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def embedder(self, model: str, cut: int) -> Embedder:
-        """The frozen prefix of a model, up to ``cut``, as it is now."""
+    def embedder(self, model: str, cut: int, *, inputs: Inputs | None = None) -> Embedder:
+        """The frozen prefix of a model, up to ``cut``, as it is now; of the target, or of other inputs."""
         made = Embedder(
             self.models[model].trunk,
-            self.inputs,
+            self.inputs if inputs is None else inputs,
             cut=cut,
             backend=self.settings.backend,
             device=self.device,

@@ -57,7 +57,8 @@ class TrainedArm:
     @property
     def uses_source(self) -> bool:
         """Whether any model of the plan starts from source weights."""
-        return any(spec.initialise == "linked" for spec in self.plans[0].models.values())
+        specs = self.plans[0].models.values()
+        return any(spec.initialise == "linked" and spec.average_of is None for spec in specs)
 
     def run(self, draw: Draw) -> ArmResult:
         """See :class:`regraft.evidence.arms.Arm`."""

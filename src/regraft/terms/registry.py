@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from regraft.core.errors import PlanError
+from regraft.terms.entropy import Entropy
 from regraft.terms.solvers import Solution, solve_logistic, solve_ridge
 from regraft.terms.supervised import Supervised
 from regraft.terms.term import Term
 
-TERMS: dict[str, type[Term]] = {"supervised": Supervised}
+TERMS: dict[str, type[Term]] = {"supervised": Supervised, "entropy": Entropy}
 COMBINE_RULES = ("sum",)
 SOLVERS: dict[str, Callable[..., Solution]] = {"ridge": solve_ridge, "logistic": solve_logistic}
 

@@ -1,0 +1,93 @@
+"""What a train stage reads: its streams, and what runs the model on the examples of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from regraft.engine.forward import Forward
+from regraft.engine.freezing import Freeze
+from regraft.engine.mixing import open_mixer
+from regraft.engine.streams import Stream, open_stream
+from regraft.engine.workspace import Workspace
+from regraft.inference import pieces_of
+from regraft.plans import TrainStage
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Streams and forward passes of one train stage.
+
+    Attributes
+    ----------
+    streams
+        By name, the leading one first: its passes are the stage's epochs.
+    forward
+        Runs the model on the run's own target.
+    others
+        By stream, what runs it on other data.
+    """
+
+    streams: dict[str, Stream]
+    forward: Forward
+    others: dict[str, Forward]
+
+
+def open_reading(stage: TrainStage, work: Workspace, freeze: Freeze) -> Reading:
+    """Open a stage's streams; a frozen prefix is computed now for every example that will be read.
+
+    Raises :class:`PlanError` for streams, views and mixtures that the data do not allow.
+    """
+    plan, kept = work.plan, freeze.cut > 0
+    names = dict.fromkeys(name for term in stage.terms for name in term.streams)
+    streams = {name: open_stream(name, plan.streams[name], work, kept=kept) for name in names}
+    forward = _own_forward(stage, work, freeze, streams)
+    others = {
+        name: _other_forward(stage, work, freeze, stream) for name, stream in streams.items() if stream.other
+    }
+    mixed = {name: _mixing(stream, others.get(name, forward), work) for name, stream in streams.items()}
+    return Reading(mixed, forward, others)
+
+
+def _own_forward(
+    stage: TrainStage, work: Workspace, freeze: Freeze, streams: Mapping[str, Stream]
+) -> Forward:
+    model = work.models[stage.model]
+    if freeze.cut == 0:
+        return Forward(model, work.inputs, work.device)
+    start = time.monotonic()
+    frozen = work.embedder(stage.model, freeze.cut)
+    every = [stream.examples for stream in streams.values() if stream.other is None]
+    frozen.compute(np.unique(np.concatenate([*every, work.draw.validation])))
+    work.spend("features", time.monotonic() - start)
+    return Forward(model, work.inputs, work.device, frozen)
+
+
+def _other_forward(stage: TrainStage, work: Workspace, freeze: Freeze, stream: Stream) -> Forward:
+    assert stream.other is not None
+    model, inputs = work.models[stage.model], stream.other.inputs
+    if freeze.cut == 0:
+        return Forward(model, inputs, work.device)
+    start = time.monotonic()
+    frozen = work.embedder(stage.model, freeze.cut, inputs=inputs)
+    frozen.compute(stream.examples)
+    work.spend("features", time.monotonic() - start)
+    return Forward(model, inputs, work.device, frozen)
+
+
+def _mixing(stream: Stream, forward: Forward, work: Workspace) -> Stream:
+    """The stream with what mixes it, decided by what its first example looks like."""
+    first = stream.examples[:1]
+    pieces, _ = pieces_of(forward.inputs, first)
+    batch = forward.inputs.batch(pieces[:1], view=stream.view(0))  # says what a view cannot change
+    spec = work.plan.streams[stream.name].mix
+    if not spec.mixup and not spec.cutmix:
+        return stream
+    activation = None if forward.frozen is None else forward.frozen.activations(first)
+    owners = np.asarray(forward.inputs.owners)
+    most = int(np.bincount(owners, minlength=len(forward.inputs))[stream.examples].max())
+    mixer = open_mixer(spec, stream.name, stream.seed, batch, activation, most)
+    return replace(stream, mixer=mixer)

@@ -11,6 +11,7 @@ import numpy as np
 from regraft.engine.forward import Forward
 from regraft.engine.freezing import Freeze
 from regraft.engine.mixing import open_mixer
+from regraft.engine.processes.shares import compute_shared
 from regraft.engine.streams import Stream, open_stream
 from regraft.engine.workspace import Workspace
 from regraft.inference import pieces_of
@@ -61,7 +62,7 @@ def _own_forward(
     start = time.monotonic()
     frozen = work.embedder(stage.model, freeze.cut)
     every = [stream.examples for stream in streams.values() if stream.other is None]
-    frozen.compute(np.unique(np.concatenate([*every, work.draw.validation])))
+    compute_shared(work.processes, frozen, np.unique(np.concatenate([*every, work.draw.validation])))
     work.spend("features", time.monotonic() - start)
     return Forward(model, work.inputs, work.device, frozen)
 
@@ -73,7 +74,7 @@ def _other_forward(stage: TrainStage, work: Workspace, freeze: Freeze, stream: S
         return Forward(model, inputs, work.device)
     start = time.monotonic()
     frozen = work.embedder(stage.model, freeze.cut, inputs=inputs)
-    frozen.compute(stream.examples)
+    compute_shared(work.processes, frozen, stream.examples)
     work.spend("features", time.monotonic() - start)
     return Forward(model, inputs, work.device, frozen)
 

@@ -121,6 +121,4 @@ def _open_other(name: str, spec: StreamSpec, work: Workspace, kept: bool) -> Str
         raise PlanError(f"the stream {name!r} is empty: all its examples are in the test or validation part")
     labelled = spec.labelled and data.labels is not None
     batch = spec.batch * work.processes.world
-    return Stream(
-        name, data.examples, batch, spec.views, work.draw.seed, spec.augment, kept, labelled, data
-    )
+    return Stream(name, data.examples, batch, spec.views, work.draw.seed, spec.augment, kept, labelled, data)

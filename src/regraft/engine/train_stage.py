@@ -26,18 +26,11 @@ from regraft.engine.optimiser import (
 from regraft.engine.pace import Pace
 from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader
-<<<<<<< HEAD
 from regraft.engine.processes import Lockstep
-from regraft.engine.processes.shares import compute_shared
-from regraft.engine.schedules import rate_factor
-from regraft.engine.slices import Slice
-from regraft.engine.streams import Stream, open_stream
-=======
 from regraft.engine.reading import open_reading
 from regraft.engine.schedules import rate_factor
-from regraft.engine.slices import WHOLE, Slice
+from regraft.engine.slices import Slice
 from regraft.engine.streams import Stream
->>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
 from regraft.engine.validation import Validation, validate
 from regraft.engine.workspace import Workspace
 from regraft.plans import TrainStage
@@ -93,35 +86,6 @@ class TrainStageRun:
         self.freeze.set_gradients(self.model)
         self.lockstep = Lockstep(work.processes, self.model)
         self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
-<<<<<<< HEAD
-        terms = make_terms(stage)
-        streams = self._open_streams()
-        self.forward = self._forward(streams)
-        self.leading = next(iter(streams.values()))
-        self.reader = self._reader(streams)
-        self.objective = Objective(terms, streams, self.forward, self.reader, work, stage.name)
-        self.slices: tuple[Slice, ...] = (work.processes.slice,)
-        self.standing = _Standing()
-        self.pace = Pace(work.settings.checkpoint_seconds)
-
-    def _open_streams(self) -> dict[str, Stream]:
-        names = dict.fromkeys(name for term in self.stage.terms for name in term.streams)
-        kept, plan = self.freeze.cut > 0, self.work.plan
-        return {name: open_stream(name, plan.streams[name], self.work, kept=kept) for name in names}
-
-    def _forward(self, streams: dict[str, Stream]) -> Forward:
-        """The forward pass, its frozen prefix computed now for every example that will be read."""
-        work, cut = self.work, self.freeze.cut
-        if cut == 0:
-            return Forward(self.model, work.inputs, work.device)
-        start = time.monotonic()
-        frozen = work.embedder(self.stage.model, cut)
-        every = [stream.examples for stream in streams.values()]
-        compute_shared(work.processes, frozen, np.unique(np.concatenate([*every, work.draw.validation])))
-        work.spend("features", time.monotonic() - start)
-        return Forward(self.model, work.inputs, work.device, frozen)
-
-=======
         self.averages = open_averages(work, stage.model, self.freeze)
         self.precision = Precision(work.settings.precision, work.device)
         reading = open_reading(stage, work, self.freeze)
@@ -139,11 +103,10 @@ class TrainStageRun:
             reading.others,
             self.precision,
         )
-        self.slices: tuple[Slice, ...] = (WHOLE,)
+        self.slices: tuple[Slice, ...] = (work.processes.slice,)
         self.standing = _Standing()
         self.pace = Pace(work.settings.checkpoint_seconds)
 
->>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
     def _reader(self, streams: dict[str, Stream]) -> Reader:
         """What makes the batches, ahead of time where there are workers."""
         steps, workers = self.total_steps, self.work.settings.workers
@@ -225,20 +188,12 @@ class TrainStageRun:
         """One optimiser step over ``accumulate`` batches; returns its loss."""
         set_rates(self.optimiser, self._factor())
         self.optimiser.zero_grad(set_to_none=True)
-<<<<<<< HEAD
         total = self.lockstep.step(self._gradients)
-        self._clip()
-        self.optimiser.step()
-=======
-        total = 0.0
-        for part in range(accumulate):
-            total += self._backward(step * accumulate + part) / accumulate
         if self.precision.unscale(self.optimiser):
             self._clip()
         if self.precision.step(self.optimiser):
             for average in self.averages:
-                average.follow(step)
->>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
+                average.follow(self.standing.step)
         return total
 
     def _gradients(self) -> float:
@@ -255,12 +210,8 @@ class TrainStageRun:
                 continue  # the last batch of an epoch may have fewer examples than there are slices
             with torch_randomness(self.work.draw.seed, "step", number, *piece.key):
                 loss = self.objective(number, self._done_share(), piece)
-<<<<<<< HEAD
-                (loss / self.stage.optimiser.accumulate).backward()
-                self.lockstep.watch(self.stage.name)
-=======
                 self.precision.backward(loss / self.stage.optimiser.accumulate)
->>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
+                self.lockstep.watch(self.stage.name)
             total += loss.item()
         return total
 
@@ -288,12 +239,8 @@ class TrainStageRun:
         advance(note=note)
 
     def _end_epoch(self, loss: float) -> str:
-<<<<<<< HEAD
         self.lockstep.check()
-        found = validate(self.forward, self.work)
-=======
         found = self._validate()
->>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
         self.freeze.set_modes(self.model)
         self._judge(found)
         self.work.history.add(self._line(loss, found))
@@ -340,17 +287,11 @@ class TrainStageRun:
         return {name: value.detach().clone() for name, value in state.items() if name in moving}
 
     def _checkpoint(self, interrupt: Interrupt) -> None:
-<<<<<<< HEAD
         standing = self.standing
         standing.seconds, due, wanted = self.lockstep.pause(standing.seconds, self.pace.due, interrupt.wanted)
         if self.save is not None and (due or wanted):
             tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": standing.best}
-            save, facts = self.save, {"standing": standing.facts()}
-=======
-        if self.save is not None and (self.pace.due or interrupt.wanted):
-            tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": self.standing.best}
-            save, facts = self.save, {"standing": self.standing.facts(), "precision": self.precision.facts()}
->>>>>>> 2e577aa (Mix examples in pairs, smooth labels, weigh classes, follow a model by its average, train in lower precision)
+            save, facts = self.save, {"standing": standing.facts(), "precision": self.precision.facts()}
             self.pace.keep(lambda: save(facts, tensors))
         if wanted:
             raise KeyboardInterrupt

@@ -11,13 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from sklearn.datasets import load_digits
 
 import regraft as rg
 from regraft.core.errors import DataError, PlanError, ResumeError, UsageError
-from regraft.core.files import read_json
+from regraft.core.files import read_json, write_json
 from regraft.core.hashing import hash_file
+from regraft.engine.lock import locked
 
 FIT = """
 import sys
@@ -136,16 +140,36 @@ def unfinished(own_photos: Path, tmp_path: Path) -> Path:
     return out
 
 
+def refused(folder: Path, match: str) -> None:
+    with pytest.raises(ResumeError, match=match):
+        rg.resume(folder)
+
+
 def test_what_changed_since_is_a_named_error(unfinished: Path, own_photos: Path) -> None:
     plan = unfinished / "plan.yaml"
     text = plan.read_text()
     plan.write_text(text.replace("blocks.99", "conv_head"))
-    with pytest.raises(ResumeError, match=r"the plan of .* changed since the run began"):
-        rg.resume(unfinished)
+    changed = r"stages\.tune\.trainable: \['blocks\.99'\] then, \['conv_head'\] now"
+    refused(unfinished, rf"the plan of .* changed since the run began \({changed}\)\. Put it back")
     plan.write_text(text)
-    victim = sorted((own_photos / "one").iterdir())[0]
-    victim.rename(own_photos / "two" / victim.name)
-    with pytest.raises(ResumeError, match=r"the data of .* changed since the run began"):
+    first, second, third, *_ = sorted((own_photos / "one").iterdir())
+    first.rename(own_photos / "two" / first.name)
+    refused(unfinished, rf"the data of .* began \(.*moved: one/{first.name} to two/{first.name}")
+    (own_photos / "two" / first.name).rename(first)
+    kept = second.read_bytes()
+    second.write_bytes(third.read_bytes()[:-1] + b"!")
+    shutil.copy(third, own_photos / "zero" / "added.png")
+    third.unlink()
+    named = f"changed: one/{second.name}; moved: one/{third.name} to zero/added.png"
+    refused(unfinished, rf"the data of .* began \({named}.*begin again with the new ones: regraft fit")
+    (own_photos / "zero" / "added.png").rename(third)
+    second.unlink()
+    refused(unfinished, rf"the data of .* began \(gone: one/{second.name}")
+    second.write_bytes(kept)
+    (own_photos / "one" / "new.png").write_bytes(kept + b"x")
+    refused(unfinished, r"the data of .* began \(new: one/new\.png")
+    (own_photos / "one" / "new.png").unlink()
+    with pytest.raises(PlanError, match=r"no layer is called 'blocks\.99'"):
         rg.resume(unfinished)
     shutil.rmtree(own_photos)
     with pytest.raises(DataError, match=r"the data are no longer at .*photos; put them back"):
@@ -153,6 +177,104 @@ def test_what_changed_since_is_a_named_error(unfinished: Path, own_photos: Path)
     plan.unlink()
     with pytest.raises(PlanError, match="cannot be read"):
         rg.resume(unfinished)
+
+
+def change_facts(folder: Path, **facts: Any) -> dict[str, Any]:
+    """Make a run's ``run.json`` say something else; returns what it said."""
+    before = read_json(folder / "run.json")
+    write_json(folder / "run.json", {**before, **facts})
+    return dict(before)
+
+
+def test_other_weights_are_refused_and_other_packages_told(
+    unfinished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = change_facts(unfinished, source_hashes={"student": "0" * 64})
+    refused(unfinished, r"the weights of packaged:efficientnet-lite0 changed since .* was begun \(sha256 000")
+    begun = {**before["begun_with"], "torch": "1.0", "backend": "openvino", "threads": "1"}
+    change_facts(unfinished, source_hashes=before["source_hashes"], begun_with=begun)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(PlanError, match="no layer is called"):
+            rg.resume(unfinished)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+    said = capsys.readouterr().err
+    assert "The run began with 1 threads and goes on with as many" in said
+    changed = [f"torch 1.0 then, {torch.__version__} now", "backend openvino then, eager now"]
+    assert f"this has changed: {'; '.join(changed)}. The run goes on, but its bits are no longer" in said
+    assert read_json(unfinished / "run.json")["resumed"][-1]["changed"] == changed
+
+
+def test_two_processes_never_work_on_one_run(unfinished: Path) -> None:
+    hold = (
+        "import sys, pathlib; from regraft.engine.lock import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(unfinished)]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    try:
+        refused(unfinished, rf"is being worked on by process {other.pid}\. .*regraft resume {unfinished}")
+    finally:
+        other.kill()
+        other.communicate()
+    with pytest.raises(PlanError, match="no layer is called"):  # a kill lets go of the lock
+        rg.resume(unfinished)
+    with locked(unfinished):
+        refused(unfinished, rf"is being worked on by process {os.getpid()}")
+
+
+def test_a_run_that_was_copied_goes_on_in_its_copy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = load_digits(n_class=2)
+    target = rg.Target.from_arrays(digits.images[:60], digits.target[:60])
+    with pytest.raises(PlanError, match="no layer is called"):
+        rg.transfer(
+            target,
+            out=tmp_path / "first",
+            source="packaged:efficientnet-lite0",
+            size=32,
+            strategy="lpft:1",
+            changes=["stages.tune.trainable=[blocks.99]"],
+            settings=rg.Settings("cpu", backend="eager"),
+        )
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    with pytest.raises(PlanError, match="no layer is called"):  # and not that the data are gone
+        rg.resume(tmp_path / "second")
+    said = capsys.readouterr().err
+    assert f"begun in {tmp_path / 'first'} and is now in {tmp_path / 'second'}; it goes on here" in said
+
+
+def test_a_run_on_a_full_disk_says_so_and_can_go_on(
+    photos: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, child = tmp_path / "run", FIT.replace("import sys\n", f"import sys\n{FULL}")
+    command = [sys.executable, "-c", child, str(photos), str(out)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert found.returncode == 1
+    last = found.stderr.strip().splitlines()[-1]
+    assert "FullDiskError: the disk is full: no checkpoint could be written" in last
+    assert last.endswith(f"then: regraft resume {out}")
+    assert read_json(out / "run.json")["status"] == "failed"
+    assert rg.resume(out).status == "done"
+    assert hash_file(out / "model.safetensors") == hash_file(whole / "model.safetensors")
+
+
+FULL = """
+import resource
+from regraft.engine.train_stage import TrainStageRun
+run = TrainStageRun.run
+def full(self):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+    run(self)
+TrainStageRun.run = full
+"""
 
 
 def test_a_folder_that_holds_something_is_never_written_into(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import Any
 
 import numpy as np
 import torch
 
+from regraft.api.beginning import BEGUN
 from regraft.core.files import write_json
 from regraft.engine import Checkpoints, Opened, Run, Workspace, write_model
 from regraft.evidence import Ledger, final_figures
@@ -50,6 +52,7 @@ def close(run: Run) -> None:
     """Write what is made from the rest. Checkpoints go last: where some are left, this has to be done."""
     write_report(run.folder)
     write_card(run.folder)
+    shutil.rmtree(run.folder / BEGUN, ignore_errors=True)
     Checkpoints(run.folder / "checkpoints").clear()
 
 

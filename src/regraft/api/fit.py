@@ -5,18 +5,27 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from regraft.api.beginning import (
+    check_plan_and_data,
+    check_sources,
+    compare_circumstances,
+    note_beginning,
+    origin_here,
+)
 from regraft.api.finishing import close, finish
 from regraft.api.opening import check_folder, link_of, open_models
 from regraft.api.plan import as_plan
 from regraft.core.console import say
+from regraft.core.disk import full_disk_told, is_full_disk
 from regraft.core.errors import ResumeError, UnreadableError
 from regraft.core.files import write_csv, write_json
 from regraft.engine import Checkpoints, History, Opened, Run, Settings, Workspace, execute, open_workspace
+from regraft.engine.lock import locked
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.engine.processes import Processes, SharedCheckpoints, joined
 from regraft.linking import Link
@@ -83,9 +92,12 @@ def fit(
         check_reads(opened["student"].network.preprocessing, data)
         settings.apply()
         processes.same(data=data.fingerprint, plan=plan_hash(written))
-        kept = data.save(Path(out) / "data") if processes.leads else data
-        run = _begin(Path(out), written, kept, settings, opened, builder, max_unreadable, command, processes)
-        return _carry_out(run, written, kept, settings, opened, processes)
+        with _held(Path(out), processes):
+            kept = data.save(Path(out) / "data") if processes.leads else data
+            run = _begin(
+                Path(out), written, kept, settings, opened, builder, max_unreadable, command, processes
+            )
+            return _carry_out(run, written, kept, settings, opened, processes)
 
 
 def _begin(
@@ -99,8 +111,10 @@ def _begin(
     command: Sequence[str],
     processes: Processes,
 ) -> Run:
+    begun: dict[str, Any] = {"hashes": {"plan": plan_hash(plan), "data": target.fingerprint}}
     if processes.leads:
         write_plan(plan, folder / "plan.yaml")  # before run.json: what has a run.json can be resumed
+        begun = note_beginning(folder, plan, target, opened, settings)
     return Run.begin(
         folder,
         {
@@ -111,7 +125,7 @@ def _begin(
             "max_unreadable": max_unreadable,
             "settings": asdict(settings),
             "processes": processes.to_json(),
-            "hashes": {"plan": plan_hash(plan), "data": target.fingerprint},
+            **begun,
         },
         builder=opened["student"].network.handed or builder,
         opened=opened,
@@ -130,13 +144,38 @@ def resume(
     """Go on with a run that was interrupted or killed; the result is what it would have been, to the bit.
 
     ``sources``, ``builder`` and ``network`` are those of :func:`regraft.fit`.
-    Raises :class:`ResumeError` where the data or the plan are no longer those of the run.
+    Raises :class:`ResumeError` where the data, the plan or the source's weights are no longer those of the
+    run, saying what changed, and where another process is working on it. Other packages, threads or settings
+    than the run began with are told, and it goes on.
     """
     run = Run.load(folder, builder=builder)
+    if _is_over(run):
+        return run
     settings = settings or Settings(**run.facts["settings"])
-    with joined(settings) as processes:
+    with joined(settings) as processes, _held(run.folder, processes):
+        run = Run.load(folder, builder=builder)  # as it is now that nobody else writes it
         run.writes = processes.leads
         return _resume(run, settings, processes, sources, network)
+
+
+@contextmanager
+def _held(folder: Path, processes: Processes) -> Iterator[None]:
+    """Keep other runs out of the folder; what a full disk raises, wherever it was met, says what to do."""
+    told = full_disk_told(
+        f"the run in {folder} stopped",
+        "What was written before is whole; free some space (regraft cache --clear removes what can be made "
+        f"again), then: {processes.command(f'resume {folder}')}",
+    )
+    with locked(folder) if processes.leads else nullcontext(), told:
+        yield
+
+
+def _is_over(run: Run) -> bool:
+    """Whether there is nothing left to do, which is said aloud."""
+    over = run.status == "done" and not (run.folder / "checkpoints").is_dir()
+    if over:
+        say(f"{run.folder} is done already; there is nothing to go on with.")
+    return over
 
 
 def _resume(
@@ -146,24 +185,17 @@ def _resume(
     sources: Mapping[str, Source] | None,
     network: Any,
 ) -> Run:
-    folder = run.folder
-    if run.status == "done":
-        # Killed between its last figures and its report.
-        if run.writes and (run.folder / "checkpoints").is_dir():
+    if run.status == "done":  # killed between its last figures and its report
+        if run.writes:
             close(run)
-        say(f"{folder} is done already; there is nothing to go on with.")
         return run
     _check_world(run, processes)
     plan = run.plan
-    target = reload(run.facts["origin"])
-    found = {"plan": plan_hash(plan), "data": target.fingerprint}
-    for what, expected in run.facts["hashes"].items():
-        if what in found and found[what] != expected:
-            raise ResumeError(
-                f"the {what} of {folder} changed since the run began ({what} hash {expected[:12]} then, "
-                f"{found[what][:12]} now). Put it back as it was, or fit into a new folder."
-            )
+    target = reload(origin_here(run))
+    check_plan_and_data(run, plan, target)
     opened = open_models(plan, sources, run.builder, network)
+    check_sources(run, opened)
+    compare_circumstances(run, settings, plan)
     run.opened, run.builder = opened, opened["student"].network.handed or run.builder
     return _carry_out(run, plan, target, settings, opened, processes)
 
@@ -193,9 +225,15 @@ def _status(run: Run, processes: Processes) -> Iterator[None]:
         run.note(status="interrupted", outcome=f"Interrupted; go on with: {line}")
         raise
     except Exception as error:
-        if isinstance(error, UnreadableError) and run.writes:
-            _write_unreadable(run, error.unreadable)
-        run.note(status="failed", outcome=str(error))
+        try:
+            if isinstance(error, UnreadableError) and run.writes:
+                _write_unreadable(run, error.unreadable)
+            run.note(status="failed", outcome=str(error))
+        except OSError as second:
+            # A full disk cannot take the note either; what run.json said before is whole, and the first error
+            # is the one to tell.
+            if not is_full_disk(second):
+                raise
         raise
 
 

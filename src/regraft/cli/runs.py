@@ -107,11 +107,26 @@ def fit(
     _show(run, json)
 
 
-def resume(folder: o.RunFolder, builder: o.BuilderOption = None, json: o.AsJson = False) -> None:
-    """Go on with a run that was interrupted or killed; the result is the same to the bit."""
-    from regraft.api.fit import resume as go_on
+def resume(
+    folder: o.RunFolder,
+    builder: o.BuilderOption = None,
+    threads: o.Threads = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Threads that make batches ahead.", rich_help_panel="Compute")
+    ] = None,
+    json: o.AsJson = False,
+) -> None:
+    """Go on with a run that was interrupted or killed; the result is the same to the bit.
 
-    _show(go_on(folder, builder=builder), json)
+    Threads, device and backend are those that it began with, unless others are given.
+    """
+    from regraft.api.fit import resume as go_on
+    from regraft.engine import Run, Settings
+
+    given = {"threads": threads, "workers": workers}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    settings = Settings(**{**Run.load(folder).facts["settings"], **chosen}) if chosen else None
+    _show(go_on(folder, builder=builder, settings=settings), json)
 
 
 def _show(run: Run, json: bool) -> None:

@@ -1,5 +1,6 @@
 """The Plan: what is done, stage by stage, as data."""
 
+from regraft.plans.comparison import plan_changes
 from regraft.plans.files import plan_from_yaml, plan_hash, plan_to_yaml, read_plan, write_plan
 from regraft.plans.schema import (
     AverageStage,
@@ -33,6 +34,7 @@ __all__ = [
     "TermSpec",
     "TrainStage",
     "change_plan",
+    "plan_changes",
     "plan_from_yaml",
     "plan_hash",
     "plan_to_yaml",

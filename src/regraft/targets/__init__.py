@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regraft.targets.inventory import inventory_changes, write_inventory
     from regraft.targets.items import Items, read_items
     from regraft.targets.loading import load_target, reload
     from regraft.targets.plain import PlainBaseline, plain_baseline
@@ -25,6 +26,7 @@ __all__ = [
     "Target",
     "Unreadable",
     "check_reads",
+    "inventory_changes",
     "label_in_words",
     "load_target",
     "plain_baseline",
@@ -32,6 +34,7 @@ __all__ = [
     "read_items",
     "reload",
     "thumbnail",
+    "write_inventory",
 ]
 
 _PLACES = {
@@ -43,6 +46,7 @@ _PLACES = {
     "Target": "target",
     "Unreadable": "target",
     "check_reads": "prepared",
+    "inventory_changes": "inventory",
     "label_in_words": "summary",
     "load_target": "loading",
     "plain_baseline": "plain",
@@ -50,6 +54,7 @@ _PLACES = {
     "read_items": "items",
     "reload": "loading",
     "thumbnail": "thumbnails",
+    "write_inventory": "inventory",
 }
 
 

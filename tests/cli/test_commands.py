@@ -160,11 +160,21 @@ def test_the_cache_is_shown_and_cleared(
     regraft: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))
-    assert regraft("cache").out == f"{tmp_path / 'cache'}\n  empty\n"
+    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "2GB")
+    assert regraft("cache").out == f"{tmp_path / 'cache'}: 0.0 MB of 2.0 GB\n  empty\n"
     (tmp_path / "cache" / "images").mkdir(parents=True)
     (tmp_path / "cache" / "images" / "x").write_bytes(b"12345")
     shown = json.loads(regraft("cache", "--json").out)
-    assert shown["entries"] == [{"kind": "images", "files": 1, "size": 5}]
+    (entry,) = shown["entries"]
+    assert (entry["kind"], entry["name"], entry["files"], entry["size"]) == ("images", "x", 1, 5)
+    assert shown["limit"] == 2_000_000_000
+    listed = regraft("cache", "images").out
+    assert "1 entries" in listed
+    assert "used 20" in listed
+    assert json.loads(regraft("cache", "--limit", "5", "--json").out)["freed"] == 0
+    refused = regraft("cache", "sounds", "--clear")
+    assert refused.status == 2
+    assert refused.err.startswith("regraft: the cache keeps no 'sounds'")
     assert json.loads(regraft("cache", "--clear", "--json").out)["freed"] == 5
     assert not (tmp_path / "cache" / "images").exists()
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from regraft.inference import cache as cache_module, cache_contents, clear_cache
+from regraft.core.errors import UsageError
+from regraft.core.holding import Hold
+from regraft.inference import cache_contents, clear_cache
 from regraft.inference.backends import EagerBackend
+from regraft.inference.cache import default_limit, evict, parse_size
+from tests.inference.small import Pictures, small_embedder, small_trunk
 
 SOME = np.arange(40)
 
@@ -72,30 +81,134 @@ def test_a_damaged_shard_is_dropped_and_computed_again(
     assert shards(own_cache)[0].read_bytes() == whole
 
 
-def test_a_failed_write_leaves_no_half_shard(
+def test_a_shelf_removed_in_the_middle_is_computed_again(
     image_embedder: tuple,  # type: ignore[type-arg]
     own_cache: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _, make = image_embedder
-
-    def full_disk(tensors: object, path: Path, **rest: object) -> None:
-        path.write_bytes(b"half a shard")
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cache_module, "save_file", full_disk)
-        with pytest.raises(OSError, match="No space left"):
-            make(keep=True).features(SOME)
-    assert [path for path in own_cache.rglob("*") if path.is_file()] == []
+    embedder = make(keep=True)
+    expected = embedder.features(SOME)
+    for shard in shards(own_cache):
+        shard.unlink()
+    assert torch.equal(embedder.features(SOME), expected)
+    assert len(shards(own_cache)) == 1
 
 
-def test_the_cache_can_be_seen_and_cleared(image_embedder: tuple, own_cache: Path) -> None:  # type: ignore[type-arg]
+def entry(root: Path, kind: str, name: str, size: int, used: float) -> Path:
+    """Something that is kept, used so many seconds ago."""
+    folder = root / kind / name
+    folder.mkdir(parents=True)
+    (folder / "data").write_bytes(bytes(size))
+    mark = folder.parent / f".{name}.use"
+    mark.touch()
+    os.utime(mark, (time.time() - used,) * 2)
+    return folder
+
+
+def test_the_least_recently_used_goes_first_whatever_its_kind(own_cache: Path) -> None:
+    old = entry(own_cache, "images", "old", 400, used=300)
+    middle = entry(own_cache, "activations", "middle", 400, used=200)
+    new = entry(own_cache, "tokens", "new", 400, used=100)
+    assert [one.name for one in cache_contents()] == ["old", "middle", "new"]
+    assert evict(1200) == 1200
+    assert evict(1100) == 800
+    assert (old.exists(), middle.exists(), new.exists()) == (False, True, True)
+    Hold(middle).touch()  # used now, and let go again
+    assert evict(500) == 400
+    assert (middle.exists(), new.exists()) == (True, False)
+
+
+def test_what_is_in_use_stays_also_in_another_process(
+    own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = entry(own_cache, "images", "here", 400, used=300)
+    there = entry(own_cache, "images", "there", 400, used=200)
+    free = entry(own_cache, "images", "free", 400, used=100)
+    code = f"from regraft.core.holding import *; hold(Path({str(there)!r})); print(1, flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    other.stdout.readline()
+    held = Hold(here)
+    assert evict(0) == 800
+    assert (here.exists(), there.exists(), free.exists()) == (True, True, False)
+    assert clear_cache() == 0
+    assert "2 entries are in use and stay: images/" in capsys.readouterr().err
+    other.kill()
+    other.communicate()
+    held.release()
+    assert evict(0) == 0
+    assert not (own_cache / "images" / "here").exists()
+
+
+def test_a_run_stays_within_the_limit_and_goes_on_without(
+    own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = entry(own_cache, "activations", "old", 100_000, used=300)
+    trunk, pictures = small_trunk(), Pictures(64)
+    size = 64 * 4 * 8 * 8 * 4
+    expected = small_embedder(trunk, pictures, keep=False).activations(np.arange(64))
+    assert torch.equal(
+        small_embedder(trunk, pictures, limit=size + 50_000).activations(np.arange(64)), expected
+    )
+    assert not old.exists()
+    assert "activations/old" in capsys.readouterr().err
+    assert sum(one.size for one in cache_contents()) >= size
+    clear_cache()
+    tight = small_embedder(trunk, pictures, limit=1000)
+    assert torch.equal(tight.activations(np.arange(64)), expected)
+    assert "takes no more (its limit of 0.0 GB is reached)" in capsys.readouterr().err
+    assert shards(own_cache) == []
+
+
+def test_where_nothing_can_be_kept_everything_is_run_when_needed(own_cache: Path) -> None:
+    trunk, pictures = small_trunk(), Pictures(70)
+    expected = small_embedder(trunk, pictures, keep=False).activations(np.arange(70))
+    embedder = small_embedder(trunk, pictures, limit=0)
+    embedder.shelf._memory = 100
+    found = embedder.activations(np.array([69, 3, 3]))
+    assert embedder.shelf.full
+    assert torch.equal(found, expected[[69, 3, 3]])
+    embedder.compute(np.arange(70))
+    assert torch.equal(embedder.activations(np.arange(70)), expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("20GB", 20 * 10**9), ("1.5 TB", 15 * 10**11), ("10mib", 10 << 20), ("7", 7), ("0", 0), ("3kb", 3000)],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "20 gigabytes", "1e9"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no size; write 20GB"):
+        parse_size(text)
+
+
+def test_the_limit_comes_from_the_environment_or_the_disk(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGRAFT_CACHE_LIMIT", "3GB")
+    assert default_limit() == 3 * 10**9
+    monkeypatch.delenv("REGRAFT_CACHE_LIMIT")
+    free = shutil.disk_usage(own_cache.parent).free
+    assert default_limit() == pytest.approx(min(0.2 * free, 50e9), rel=0.2)
+
+
+def test_the_cache_can_be_seen_and_cleared(own_cache: Path) -> None:
     assert cache_contents() == []
-    _, make = image_embedder
-    make(keep=True).features(SOME)
-    (entry,) = cache_contents()
-    assert (entry.kind, entry.files) == ("activations", 1)
-    assert clear_cache() == entry.size
+    embedder = small_embedder(small_trunk(), Pictures(8), title="a small one")
+    embedder.compute(np.arange(8))
+    entry(own_cache, "images", "some", 10, used=9)
+    images, activations = cache_contents()
+    assert (activations.kind, activations.files) == ("activations", 2)
+    assert activations.about.startswith("a small one to middle, float32, eager")
+    with pytest.raises(UsageError, match="keeps no 'sounds'; it keeps: activations, images"):
+        clear_cache("sounds")
+    assert clear_cache("images") == images.size
+    embedder.shelf.close()
+    assert clear_cache() == activations.size
     assert cache_contents() == []
     assert clear_cache() == 0
+    assert list(own_cache.iterdir()) == []

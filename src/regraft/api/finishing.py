@@ -33,6 +33,7 @@ def finish(run: Run, work: Workspace, opened: Opened, start: float) -> None:
         status="done",
         outcome=outcome(metrics),
         backend=", ".join(work.backends) or "eager",
+        activations=work.kept_as,
         device=str(work.device),
         threads=torch.get_num_threads(),
         source=source.summary(),

@@ -28,6 +28,7 @@ from regraft.engine import Checkpoints, History, Opened, Run, Settings, Workspac
 from regraft.engine.lock import locked
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.engine.processes import Processes, SharedCheckpoints, joined
+from regraft.inference.cache import keep_within
 from regraft.linking import Link
 from regraft.linking.saving import describe_link
 from regraft.plans import Plan, plan_hash, write_plan
@@ -271,6 +272,7 @@ def _open(
     target = prepared.target
     for note in target.notes:
         say(note)
+    keep_within(settings.cache_limit)
     draw = draw_examples(plan, target)
     tasks = fitted_tasks(target, draw)
     links = {name: link_of(plan, name, pair, tasks) for name, pair in opened.items()}

@@ -122,6 +122,24 @@ Workers = Annotated[
         min=0, help="Threads that make the batches of coming steps ahead.", rich_help_panel=_COMPUTE
     ),
 ]
+CacheLimit = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-limit",
+        metavar="SIZE",
+        help="What the cache on disk may hold: 20GB, 500MB; what was used least recently goes first. "
+        "Default: REGRAFT_CACHE_LIMIT, else 20% of the disk space there is for it, 50 GB at most.",
+        rich_help_panel=_COMPUTE,
+    ),
+]
+Activations = Annotated[
+    str,
+    typer.Option(
+        help="How what frozen layers give is kept: float32, exact, or float16, in half the space; what that "
+        "changes is measured and said.",
+        rich_help_panel=_COMPUTE,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 MaxUnreadable = Annotated[
     float,
@@ -206,6 +224,13 @@ def seconds_of(text: str) -> float:
     if value <= 0:
         raise UsageError(f"{text!r} is no time; write 90s, 5m or 2h")
     return value
+
+
+def bytes_of(text: str | None) -> int | None:
+    """``20GB`` in bytes; None where nothing was said."""
+    from regraft.inference.cache import parse_size
+
+    return None if text is None else parse_size(text)
 
 
 def print_json(value: Any) -> None:

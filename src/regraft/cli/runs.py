@@ -57,6 +57,8 @@ def fit(
     backend: o.Backend = "auto",
     workers: o.Workers = 0,
     precision: o.Precision = "float32",
+    cache_limit: o.CacheLimit = None,
+    activations: o.Activations = "float32",
     json: o.AsJson = False,
 ) -> None:
     """Train a model on DATA and write a run: the model, its figures on held-out data, a report.
@@ -98,7 +100,13 @@ def fit(
         train_size=train_size,
         changes=settings or (),
         settings=Settings(
-            device=device, threads=threads, backend=backend, workers=workers, precision=precision
+            device=device,
+            threads=threads,
+            backend=backend,
+            workers=workers,
+            precision=precision,
+            cache_limit=o.bytes_of(cache_limit),
+            activations=activations,
         ),
         max_unreadable=max_unreadable,
         command=["regraft", *sys.argv[1:]],

@@ -52,6 +52,9 @@ class Inputs(Protocol):
     buckets
         ``int64 (pieces,)``: pieces of one bucket have tensors of one shape and can share a batch; the
         number grows with the cost of a piece.
+    lengths
+        ``int64 (pieces,)``: how long a piece is without its padding, where pieces are padded to the length
+        of their bucket; None where they are not.
     """
 
     @property
@@ -64,6 +67,8 @@ class Inputs(Protocol):
     def weights(self) -> np.ndarray: ...
     @property
     def buckets(self) -> np.ndarray: ...
+    @property
+    def lengths(self) -> np.ndarray | None: ...
 
     def __len__(self) -> int:
         """Number of examples."""

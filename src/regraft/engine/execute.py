@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from regraft.core.console import say
@@ -71,15 +70,14 @@ def _run_stage(index: int, work: Workspace, checkpoint: Checkpoint | None) -> No
     def save(facts: dict[str, Any], tensors: dict[str, Tensors]) -> None:
         _save(work, {"stage": index, "inside": True, **facts}, tensors)
 
-    start = time.monotonic()
-    run = TrainStageRun(stage, work, save if work.checkpoints else None)
-    if work.movement:
-        _expect(stage, run.moving_names, work)
-    if checkpoint:
-        run.restore(checkpoint)
-        _compare_backends(checkpoint, work)
-    run.run()
-    work.spend(stage.name, time.monotonic() - start)
+    with work.spending(stage.name):
+        run = TrainStageRun(stage, work, save if work.checkpoints else None)
+        if work.movement:
+            _expect(stage, run.moving_names, work)
+        if checkpoint:
+            run.restore(checkpoint)
+            _compare_backends(checkpoint, work)
+        run.run()
 
 
 def _compare_backends(checkpoint: Checkpoint, work: Workspace) -> None:

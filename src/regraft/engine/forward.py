@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,41 +10,20 @@ import torch
 from torch import Tensor
 
 from regraft.core.inputs import Batch, Inputs, View
+from regraft.engine.frozen import Frozen
 from regraft.engine.mixing import Portion
-from regraft.inference import Embedder, pieces_of
+from regraft.inference import LazyBatch, pieces_of
 from regraft.linking import Grafted, pool_pieces
-
-
-class LazyBatch(Mapping[str, Tensor]):
-    """A batch that is read only if a block asks for it: behind a cut most networks never do."""
-
-    def __init__(self, read: Callable[[], Batch]):
-        self._read = read
-        self._batch: Batch | None = None
-
-    def _whole(self) -> Batch:
-        if self._batch is None:
-            self._batch = self._read()
-        return self._batch
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._whole()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._whole())
-
-    def __len__(self) -> int:
-        return len(self._whole())
 
 
 @dataclass(frozen=True)
 class Forward:
-    """A model, its inputs and, for a frozen prefix, the embedder that keeps its activations."""
+    """A model, its inputs and, for a frozen prefix, what keeps its activations."""
 
     model: Grafted
     inputs: Inputs
     device: torch.device
-    frozen: Embedder | None = None
+    frozen: Frozen | None = None
 
     def __call__(
         self,
@@ -70,7 +49,7 @@ class Forward:
         cut, activation = 0, None
         if self.frozen is not None:
             cut = self.frozen.cut
-            activation = self.frozen.activations(examples).to(self.device)
+            activation = self.frozen.activations(examples, view).to(self.device)
             activation = activation if portion.late else portion.mix(activation)
         left = examples if portion.late else portion.own
         pieces, positions = pieces_of(self.inputs, left)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -10,8 +9,8 @@ import numpy as np
 
 from regraft.engine.forward import Forward
 from regraft.engine.freezing import Freeze
+from regraft.engine.frozen import open_frozen
 from regraft.engine.mixing import open_mixer
-from regraft.engine.processes.shares import compute_shared
 from regraft.engine.streams import Stream, open_stream
 from regraft.engine.workspace import Workspace
 from regraft.inference import pieces_of
@@ -49,34 +48,27 @@ def open_reading(stage: TrainStage, work: Workspace, freeze: Freeze) -> Reading:
     others = {
         name: _other_forward(stage, work, freeze, stream) for name, stream in streams.items() if stream.other
     }
-    mixed = {name: _mixing(stream, others.get(name, forward), work) for name, stream in streams.items()}
-    return Reading(mixed, forward, others)
+    for name, stream in streams.items():
+        forward_of = others.get(name, forward)
+        # A prefix with random layers is run at every step, and then each step has a view of its own.
+        settled = replace(stream, kept=forward_of.frozen is not None)
+        streams[name] = _mixing(settled, forward_of, work)
+    return Reading(streams, forward, others)
 
 
 def _own_forward(
     stage: TrainStage, work: Workspace, freeze: Freeze, streams: Mapping[str, Stream]
 ) -> Forward:
-    model = work.models[stage.model]
-    if freeze.cut == 0:
-        return Forward(model, work.inputs, work.device)
-    start = time.monotonic()
-    frozen = work.embedder(stage.model, freeze.cut)
-    every = [stream.examples for stream in streams.values() if stream.other is None]
-    compute_shared(work.processes, frozen, np.unique(np.concatenate([*every, work.draw.validation])))
-    work.spend("features", time.monotonic() - start)
-    return Forward(model, work.inputs, work.device, frozen)
+    own = [stream for stream in streams.values() if stream.other is None]
+    frozen = open_frozen(work, stage.model, freeze.cut, own, also=work.draw.validation)
+    return Forward(work.models[stage.model], work.inputs, work.device, frozen)
 
 
 def _other_forward(stage: TrainStage, work: Workspace, freeze: Freeze, stream: Stream) -> Forward:
     assert stream.other is not None
-    model, inputs = work.models[stage.model], stream.other.inputs
-    if freeze.cut == 0:
-        return Forward(model, inputs, work.device)
-    start = time.monotonic()
-    frozen = work.embedder(stage.model, freeze.cut, inputs=inputs)
-    compute_shared(work.processes, frozen, stream.examples)
-    work.spend("features", time.monotonic() - start)
-    return Forward(model, inputs, work.device, frozen)
+    inputs = stream.other.inputs
+    frozen = open_frozen(work, stage.model, freeze.cut, [stream], inputs=inputs)
+    return Forward(work.models[stage.model], inputs, work.device, frozen)
 
 
 def _mixing(stream: Stream, forward: Forward, work: Workspace) -> Stream:

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from regraft.core.errors import UsageError
 from regraft.engine.precision import PRECISIONS, check_precision
 from regraft.inference.backends import BACKENDS
+from regraft.inference.storing import ACTIVATIONS
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -35,6 +36,11 @@ class Settings:
     workers
         Threads that make the batches of coming steps ahead of time; 0 makes each when it is read. The bits do
         not depend on it.
+    cache_limit
+        Bytes that the cache on disk may hold; None reads ``REGRAFT_CACHE_LIMIT``, else takes 20% of the disk
+        space that there is for it, 50 GB at most.
+    activations
+        How what frozen layers give is kept: ``float32``, exact, or ``float16``, in half the space.
     """
 
     device: str = "auto"
@@ -43,6 +49,8 @@ class Settings:
     checkpoint_seconds: float = 30.0
     workers: int = 0
     precision: str = "float32"
+    cache_limit: int | None = None
+    activations: str = "float32"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -51,6 +59,12 @@ class Settings:
             raise UsageError(f"there is no device {self.device!r}; there are: {', '.join(DEVICES)}")
         if self.backend not in BACKENDS:
             raise UsageError(f"there is no backend {self.backend!r}; there are: {', '.join(BACKENDS)}")
+        if self.activations not in ACTIVATIONS:
+            raise UsageError(
+                f"activations are kept as {' or '.join(ACTIVATIONS)}, not as {self.activations!r}"
+            )
+        if self.cache_limit is not None and self.cache_limit < 0:
+            raise UsageError(f"--cache-limit wants a size from 0, as 20GB; got {self.cache_limit}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads wants a whole number from 1; got {self.threads}")
         if self.workers < 0:

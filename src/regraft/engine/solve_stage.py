@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import torch
 
@@ -22,11 +20,10 @@ def run_solve_stage(stage: SolveStage, work: Workspace) -> None:
     train = work.draw.train
     used = np.sort(np.concatenate([train, work.draw.validation])) if stage.refit else train
     features = work.features(stage.model, used).numpy()
-    start = time.monotonic()
-    for output in stage.outputs or tuple(work.tasks):
-        _solve_output(stage, work, output, used, features)
-    work.processes.spread([*work.models[stage.model].heads.parameters()])
-    work.spend(stage.name, time.monotonic() - start)
+    with work.spending(stage.name):
+        for output in stage.outputs or tuple(work.tasks):
+            _solve_output(stage, work, output, used, features)
+        work.processes.spread([*work.models[stage.model].heads.parameters()])
 
 
 def _solve_output(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +21,7 @@ from regraft.engine.processes.shares import compute_shared, outputs_shared
 from regraft.engine.settings import Settings
 from regraft.engine.stream_data import StreamData
 from regraft.inference import Embedder
-from regraft.inference.predictor import model_logits
+from regraft.inference.predictor import heads_on
 from regraft.linking import Grafted
 from regraft.plans import Plan, TrainStage
 from regraft.targets import Draw, Target
@@ -67,18 +70,36 @@ class Workspace:
     trained: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def embedder(self, model: str, cut: int, *, inputs: Inputs | None = None) -> Embedder:
-        """The frozen prefix of a model, up to ``cut``, as it is now; of the target, or of other inputs."""
+    def embedder(
+        self,
+        model: str,
+        cut: int,
+        *,
+        inputs: Inputs | None = None,
+        through: Embedder | None = None,
+        keep: bool = True,
+    ) -> Embedder:
+        """The frozen prefix of a model, up to ``cut``, as it is now: the same one again while it is the same.
+
+        It reads the target, or other ``inputs``; ``through`` and ``keep`` are those of
+        :class:`regraft.inference.Embedder`.
+        """
         made = Embedder(
             self.models[model].trunk,
             self.inputs if inputs is None else inputs,
             cut=cut,
             backend=self.settings.backend,
             device=self.device,
-            keep=self.keep,
+            keep=self.keep and keep,
+            activations=self.settings.activations,
+            limit=self.settings.cache_limit,
+            through=through,
+            title=self.plan.models[model].source,
         )
-        self.embedders.append(made)
-        return made
+        same = next((one for one in self.embedders if one.same_as(made)), None)
+        if same is None:
+            self.embedders.append(made)
+        return same or made
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -86,14 +107,34 @@ class Workspace:
         return tuple(sorted({made.backend_name for made in self.embedders}))
 
     def features(self, model: str, examples: np.ndarray) -> Tensor:
-        """Pooled features of examples, ``Float[Tensor, "examples width"]``, computed once."""
+        """Pooled features of examples, ``Float[Tensor, "examples width"]``, computed once.
+
+        Where a stage of the plan freezes the model up to a cut, what stands in front of the cut is run for
+        both: the features come from the activations that the stage reads.
+        """
+        with self.spending("features"):
+            frozen = self._whole(model, examples, keep=True)
+            compute_shared(self.processes, frozen, examples)
+            return frozen.features(examples)
+
+    def _whole(self, model: str, examples: np.ndarray, *, keep: bool) -> Embedder:
+        """The whole trunk of a model, run behind what is kept of it."""
+        last = len(self.models[model].trunk.blocks)
+        return self.embedder(model, last, through=self._common_prefix(model, examples), keep=keep)
+
+    def _common_prefix(self, model: str, examples: np.ndarray) -> Embedder | None:
+        """The prefix that the plan's first stage with one keeps; a function of the plan, so bits repeat."""
         trunk = self.models[model].trunk
-        start = time.monotonic()
-        frozen = self.embedder(model, len(trunk.blocks))
-        compute_shared(self.processes, frozen, examples)
-        values = frozen.features(examples)
-        self.spend("features", time.monotonic() - start)
-        return values
+        ends = (
+            stage.frozen_prefix
+            for stage in self.plan.stages
+            if isinstance(stage, TrainStage) and stage.model == model
+        )
+        end = next((end for end in ends if end is not None), None)
+        if end is None or trunk.cut_after(end) == len(trunk.blocks):
+            return None
+        found = self.embedder(model, trunk.cut_after(end))
+        return found if found.kept(examples) else None
 
     def labels(self, examples: np.ndarray) -> dict[str, Tensor]:
         """Labels by output, as tensors; raises SealedError for test examples."""
@@ -105,6 +146,16 @@ class Workspace:
         """Book time."""
         self.seconds[what] = self.seconds.get(what, 0.0) + seconds
 
+    @contextmanager
+    def spending(self, what: str) -> Iterator[None]:
+        """Book the time that the block takes, but for what it books under another name."""
+        start, booked = time.monotonic(), sum(self.seconds.values())
+        try:
+            yield
+        finally:
+            inside = sum(self.seconds.values()) - booked
+            self.spend(what, time.monotonic() - start - inside)
+
     def logits(self, examples: np.ndarray) -> dict[str, np.ndarray]:
         """What the student's heads give for examples as it is now, ``float32 (examples, K)`` by output.
 
@@ -112,17 +163,20 @@ class Workspace:
         """
         untrained = not any(isinstance(stage, TrainStage) for stage in self.plan.stages)
         linked = self.plan.models["student"].initialise == "linked"
+        model = self.models["student"].eval()
+        if len(examples) == 0:
+            return {name: np.zeros((0, 1), np.float32) for name in model.outputs}
 
         def compute(chosen: np.ndarray) -> dict[str, np.ndarray]:
-            return model_logits(
-                self.models["student"],
-                self.inputs,
-                chosen,
-                backend=self.settings.backend,
-                keep=self.keep and untrained and linked,
-            )
+            whole = self._whole("student", chosen, keep=untrained and linked)
+            return heads_on(model, whole.features(chosen))
 
         return outputs_shared(self.processes, examples, compute)
+
+    @property
+    def kept_as(self) -> list[dict[str, Any]]:
+        """How what frozen layers gave was kept, by cut, for ``run.json``."""
+        return [made.summary() for made in self.embedders]
 
     @property
     def trained_parameters(self) -> int:

@@ -101,18 +101,15 @@ class Predictor:
 
 
 def model_logits(
-    model: Grafted, inputs: Inputs, examples: np.ndarray, *, backend: str, keep: bool = False
+    model: Grafted, inputs: Inputs, examples: np.ndarray, *, backend: str
 ) -> dict[str, np.ndarray]:
-    """What the heads of a model give for examples, ``float32 (N, K)`` by output, in ``eval()`` mode.
-
-    ``keep`` caches the trunk's features between runs.
-    """
+    """What the heads of a model give for examples, ``float32 (N, K)`` by output, in ``eval()`` mode."""
     model.eval()
     if len(examples) == 0:
         return {name: np.zeros((0, 1), np.float32) for name in model.outputs}
     device = next(model.parameters()).device
     cut = len(model.trunk.blocks)
-    frozen = Embedder(model.trunk, inputs, cut=cut, backend=backend, device=device, keep=keep)
+    frozen = Embedder(model.trunk, inputs, cut=cut, backend=backend, device=device, keep=False, examine=False)
     return heads_on(model, frozen.features(examples))
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet
 from regraft.core.errors import DataError
 from regraft.core.files import atomic_path, cache_folder
 from regraft.core.hashing import hash_file, hash_json
+from regraft.core.holding import hold
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson")
 _ROWS_AT_ONCE = 16384
@@ -59,6 +60,7 @@ def open_table_file(path: Path, item: str, others: Sequence[str]) -> TableFile:
     """The given columns of a csv, tsv, parquet or jsonl file, mapped."""
     key = hash_json([_VERSION, hash_file(path), path.suffix.lower(), item, list(others)])
     store = cache_folder() / "tables" / f"{key}.arrow"
+    hold(store)  # nobody makes room by removing what this process maps
     if not store.is_file():
         _convert(path, store, item, others)
     table = mapped_table(store)

@@ -51,6 +51,7 @@ class ImageInputs:
         self.owners = np.arange(len(names), dtype=np.int64)
         self.weights = np.ones(len(names), dtype=np.float32)
         self.buckets = np.zeros(len(names), dtype=np.int64)
+        self.lengths: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.names)

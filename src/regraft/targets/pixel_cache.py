@@ -23,6 +23,7 @@ import numpy as np
 from regraft.core.console import progress
 from regraft.core.errors import DataError
 from regraft.core.hashing import hash_json
+from regraft.core.holding import hold
 from regraft.targets.decoding import Geometry, decode_into
 from regraft.targets.digests import Digests
 from regraft.targets.examples import ImageData
@@ -50,6 +51,7 @@ class PixelCache:
     def __init__(self, folder: Path, geometry: Geometry):
         self.geometry = geometry
         self.folder = folder / hash_json(geometry.to_json())[:16]
+        hold(self.folder)  # nobody makes room by removing what this process maps
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def decode(self, digests: np.ndarray, data: Any, *, workers: int | None) -> dict[int, str]:

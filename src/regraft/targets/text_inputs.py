@@ -17,6 +17,7 @@ import numpy as np
 from regraft.core.console import progress
 from regraft.core.errors import DataError, PlanError
 from regraft.core.hashing import hash_bytes
+from regraft.core.holding import hold
 from regraft.core.inputs import View
 from regraft.core.preprocessing import TextPreprocessing
 from regraft.core.randomness import numpy_generator
@@ -63,6 +64,7 @@ def tokenise(
 ) -> Tokens:
     """Tokens of all texts, from ``folder`` where they were tokenised before."""
     store = folder / key
+    hold(store)  # nobody makes room by removing what this process maps
     if not store.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
@@ -176,7 +178,8 @@ class TextInputs:
         self.preprocessing = preprocessing
         self.owners = np.asarray(tokens.owners)
         self.weights = _weights(tokens, len(names))
-        self.buckets = bucket_of(np.diff(tokens.ends, prepend=0), preprocessing.max_length)
+        self.lengths = np.diff(tokens.ends, prepend=0)
+        self.buckets = bucket_of(self.lengths, preprocessing.max_length)
 
     def __len__(self) -> int:
         return len(self.names)

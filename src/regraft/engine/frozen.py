@@ -1,0 +1,87 @@
+"""The frozen prefix of a train stage: run once for each example and each view, read from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from regraft.core.inputs import Inputs, View
+from regraft.engine.processes.shares import compute_shared
+from regraft.engine.streams import Stream
+from regraft.engine.workspace import Workspace
+from regraft.inference import Embedder
+
+
+@dataclass
+class Frozen:
+    """What a stage reads instead of running its frozen layers.
+
+    Attributes
+    ----------
+    plain, viewed
+        The examples that are read as they are, and those that are read in views.
+    """
+
+    embedder: Embedder
+    plain: np.ndarray
+    viewed: np.ndarray
+    work: Workspace
+    _ready: set[View | None] = field(default_factory=set)
+
+    @property
+    def cut(self) -> int:
+        """Number of blocks in the prefix."""
+        return self.embedder.cut
+
+    def activations(self, examples: np.ndarray, view: View | None = None) -> Tensor:
+        """The activation at the cut of every piece; a view is run for all examples when it first comes."""
+        if view not in self._ready:
+            self._compute(view)
+        return self.embedder.activations(examples, view=view)
+
+    def _compute(self, view: View | None) -> None:
+        self._ready.add(view)
+        processes = self.work.processes
+        with self.work.spending("features"):
+            if view is None:
+                compute_shared(processes, self.embedder, self.plain)
+            else:
+                # Nobody waits in the middle of an epoch: what another process is late with, this one runs.
+                self.embedder.compute(self.viewed, view=view, share=(processes.rank, processes.world))
+
+
+def open_frozen(
+    work: Workspace,
+    model: str,
+    cut: int,
+    streams: Sequence[Stream],
+    *,
+    also: np.ndarray | None = None,
+    inputs: Inputs | None = None,
+) -> Frozen | None:
+    """The frozen prefix of a stage, run for its plain examples now; None where there is none, or where it is
+    no function of the example and has to be run at every step.
+
+    Parameters
+    ----------
+    streams
+        Those that read the same inputs, the target's unless ``inputs`` are given.
+    also
+        Examples that are read plain beside them: those of the validation.
+    """
+    if cut == 0:
+        return None
+    embedder = work.embedder(model, cut, inputs=inputs)
+    none = np.empty(0, dtype=np.int64)
+    viewed = [stream.examples for stream in streams if stream.views]
+    plain = [stream.examples for stream in streams if not stream.views]
+    with work.spending("features"):
+        if not embedder.kept(np.concatenate([none, *plain, *viewed])):
+            return None
+    whole = np.unique(np.concatenate([none if also is None else also, *plain]))
+    frozen = Frozen(embedder, whole, np.unique(np.concatenate([none, *viewed])), work)
+    frozen._compute(None)
+    return frozen

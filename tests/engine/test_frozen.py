@@ -81,9 +81,7 @@ def test_views_behind_a_cut_are_kept_and_come_again(bench: Bench, runs: list[tup
 def test_steps_read_the_view_of_their_epoch(bench: Bench) -> None:
     work = opened(bench, "streams.target.views=2")
     stream = open_stream("target", work.plan.streams["target"], work)
-    frozen = open_frozen(work, "student", 5, {"target": stream})
-    assert frozen is not None
-    kept = frozen.streams["target"]
+    kept = open_stream("target", work.plan.streams["target"], work, kept=True)
     numbers = [view.step for step in range(3 * kept.batches) if (view := kept.view(step))]
     assert numbers == [0] * kept.batches + [1] * kept.batches + [0] * kept.batches
     assert stream.view(7) == View(work.draw.seed, 7, stream.augment), "without a cut each step has its own"
@@ -103,7 +101,7 @@ def test_a_prefix_that_draws_runs_at_every_step(
     network = work.models["student"].trunk.network
     network._bn0 = nn.Sequential(network._bn0, Drizzle())
     stream = open_stream("target", work.plan.streams["target"], work)
-    assert open_frozen(work, "student", 5, {"target": stream}) is None
+    assert open_frozen(work, "student", 5, [stream]) is None
     assert "_bn0.1 (Drizzle) gives another value each time it is run" in capsys.readouterr().err
     assert runs == []
     assert work.kept_as[0]["not_kept_because"].startswith("_bn0.1 (Drizzle)")

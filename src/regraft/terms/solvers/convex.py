@@ -16,7 +16,7 @@ import numpy as np
 from regraft.terms.solvers.curvature import Curvature
 
 _SEARCH_STEPS = 12
-_SLOPE = 0.1  # the line search ends when the slope has fallen to this share
+_SLOPE = 0.5  # the line search ends when the slope has fallen to this share
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,14 @@ def minimise(
     *,
     tolerance: float,
     flat: float = 0.0,
+    close: float = 0.0,
+    towards: np.ndarray | None = None,
     limit: int = 500,
 ) -> Minimum:
     """Minimise every problem from ``start`` until it can fall by no more than ``tolerance`` per example.
 
-    One whose gradient, per example, has a root mean square of at most ``flat`` is done too.
+    One that can fall by no more than ``close`` is done too if its gradient, per example, has a root mean
+    square of at most ``flat``. ``towards`` is a direction that may lead far: it is searched first.
     """
     parameters = start.copy()
     logits = problems.logits(parameters)
@@ -138,13 +141,19 @@ def minimise(
     level = (flat * learned) ** 2 * gradient[0].size
     curvature = Curvature(gradient)
     for step in range(limit):
-        scale = problems.preconditioner(probabilities, penalty)
-        direction = -curvature.solve(gradient, partial(problems.scaled, scale))
-        descent = -problems.dot(gradient, direction)
-        going = (descent > tolerance * learned) & (problems.dot(gradient, gradient) > level)
-        if not going.any():
-            return Minimum(parameters, logits, step)
-        direction *= going[:, None, None]
+        if step == 0 and towards is not None:
+            direction = towards
+            descent = -problems.dot(gradient, direction)
+            going = descent > 0
+        else:
+            scale = problems.preconditioner(probabilities, penalty)
+            direction = -curvature.solve(gradient, partial(problems.scaled, scale))
+            descent = -problems.dot(gradient, direction)
+            steep = problems.dot(gradient, gradient) > level
+            going = (descent > tolerance * learned) & (steep | (descent > close * learned))
+            if not going.any():
+                return Minimum(parameters, logits, step)
+        direction = direction * going[:, None, None]
         along = problems.logits(direction)
         length, probabilities = _search(
             problems, penalty, parameters, direction, logits, along, -descent * going

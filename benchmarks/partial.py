@@ -384,6 +384,8 @@ def main() -> None:
     if given.quick:
         given.photos, given.texts, given.size, given.epochs, given.layers = 62, 128, 64, 3, 4
     registry.TERMS["supervised"] = Recorded
+    # The first optimiser imports torch's compiler: a second or more, which belongs to neither side.
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     with workplace() as folder:
         os.environ["REGRAFT_CACHE"] = str(folder / "cache")
         figures = {

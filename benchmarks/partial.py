@@ -377,8 +377,9 @@ def show(figures: dict[str, Any], *, markdown: bool = False) -> None:
     )
     print(
         f"\n{timm['train']} photos train, {timm['validation']} validate; {figures['epochs']} epochs, "
-        f"{figures['threads']} threads. Where the ratio is below what arithmetic allows, the layers behind the "
-        "cut, which both sides run alike, or compiling weigh more; where it is above, compiled frozen layers do"
+        f"{figures['threads']} threads. Where the ratio is below what arithmetic allows, the layers behind "
+        "the cut, which both sides run alike, or compiling weigh more; where it is above, frozen layers that "
+        "run faster compiled than eager do"
     )
 
 

@@ -124,7 +124,7 @@ class Variant:
     settings: rg.Settings
 
 
-TRAINED = ("stop.epochs=8", "stop.patience=6", "streams.target.batch=4", "optimiser.accumulate=2")
+TRAINED = ("stop.epochs=6", "stop.patience=5", "streams.target.batch=4", "optimiser.accumulate=2")
 
 
 def variants(folder: Path) -> list[Variant]:
@@ -259,7 +259,7 @@ class Trial:
 def moment_of(
     trial: Trial, way: str, chance: random.Random, duration: float, lines: int
 ) -> Callable[[float], bool]:
-    """Whether the moment to kill has come, asked with the seconds since the start; for some it never comes."""
+    """Says whether the moment to kill has come, asked with the seconds since the start; some never come."""
     late = duration * chance.random()
     if way == "save":
         calls = chance.randrange(1, 12) if trial.variant.settings.checkpoint_seconds == 0 else 1

@@ -65,6 +65,10 @@ def bare_history(folder: Path) -> str:
     return re.sub(r'"seconds": ?[0-9.e-]+', "", (folder / "history.jsonl").read_text())
 
 
+def lines_of(folder: Path) -> int:
+    return (folder / "history.jsonl").read_text().count("\n")
+
+
 def checkpoint(number: int) -> Callable[[Path], bool]:
     return lambda out: any(
         path.name.isdigit() and int(path.name) >= number for path in (out / "checkpoints").glob("*")
@@ -74,7 +78,10 @@ def checkpoint(number: int) -> Callable[[Path], bool]:
 MOMENTS = {
     "before anything was computed": lambda out: (out / "run.json").is_file(),
     "after the head was solved": checkpoint(1),
+    "in the first epoch": checkpoint(4),
     "in the middle of training": checkpoint(9),
+    "in the middle of a save": lambda out: checkpoint(5)(out) and any((out / "checkpoints").glob(".part-*")),
+    "after some epochs": lambda out: (out / "history.jsonl").is_file() and lines_of(out) >= 4,
 }
 
 

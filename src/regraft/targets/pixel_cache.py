@@ -115,10 +115,14 @@ class PixelCache:
         shape = self._shape(len(digests))
         _require_space(self.folder, int(np.prod(shape)))
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
-        digests.tofile(part / "index.sha256")
-        for name, size in (("pixels.u8", int(np.prod(shape))), ("done.u8", len(digests))):
-            with open(part / name, "wb") as stream:
-                stream.truncate(size)
+        try:
+            digests.tofile(part / "index.sha256")
+            for name, size in (("pixels.u8", int(np.prod(shape))), ("done.u8", len(digests))):
+                with open(part / name, "wb") as stream:
+                    _reserve(stream.fileno(), size)
+        except OSError:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
         folder = self.folder / f"shard-{part.name.removeprefix('.part-')}"
         os.rename(part, folder)
         return folder
@@ -126,6 +130,14 @@ class PixelCache:
     def _mapped(self, folder: Path) -> np.ndarray:
         count = (folder / "done.u8").stat().st_size
         return np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=self._shape(count))
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Give a file its size, on disk: mapped pixels that find no space would kill the process (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:
+        os.truncate(handle, size)
 
 
 def _firsts(digests: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ def finish(run: Run, work: Workspace, opened: Opened, start: float) -> None:
         total_parameters=sum(parameter.numel() for parameter in model.parameters()),
         ledger=ledger.to_json(),
         test_label_reads=ledger.count,
-        notes=list(work.target.notes),
+        notes=[*work.target.notes, *work.notes],
     )
     close(run)
 

@@ -25,6 +25,7 @@ from regraft.core.disk import full_disk_told, is_full_disk
 from regraft.core.errors import ResumeError, UnreadableError
 from regraft.core.files import write_csv, write_json
 from regraft.engine import Checkpoints, History, Opened, Run, Settings, Workspace, execute, open_workspace
+from regraft.engine.heartbeat import Killed, killed_for_memory
 from regraft.engine.lock import locked
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.engine.processes import Processes, SharedCheckpoints, joined
@@ -198,7 +199,9 @@ def _resume(
     check_sources(run, opened)
     compare_circumstances(run, settings, plan)
     run.opened, run.builder = opened, opened["student"].network.handed or run.builder
-    return _carry_out(run, plan, target, settings, opened, processes)
+    # A run that could still say how it ended was not killed.
+    killed = killed_for_memory(run.folder) if run.status == "running" else None
+    return _carry_out(run, plan, target, settings, opened, processes, killed)
 
 
 def _check_world(run: Run, processes: Processes) -> None:
@@ -245,6 +248,7 @@ def _carry_out(
     settings: Settings,
     opened: dict[str, Opened],
     processes: Processes,
+    killed: Killed | None = None,
 ) -> Run:
     start = time.monotonic()
     student = opened["student"]
@@ -254,6 +258,7 @@ def _carry_out(
             prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
         run.note(status="running")
         work = _open(run, plan, prepared, opened, settings, processes)
+        work.killed = killed
         work.spend("read", time.monotonic() - start)
         execute(work)
         finish(run, work, student, start)

@@ -112,6 +112,7 @@ def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -
         "seconds": work.seconds,
         "rest": work.movement.facts(),
         "backends": list(work.backends),
+        "notes": work.notes,
     }
     work.checkpoints.write(state, {**work.movement.tensors(), **tensors})
 
@@ -132,4 +133,5 @@ def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
     work.history.rewind(state["history"])
     work.trained.update(state["trained"])
     work.seconds.update(state["seconds"])
+    work.notes[:] = state.get("notes", [])
     return int(state["stage"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch.optim import SGD, AdamW, Optimizer
@@ -35,18 +35,26 @@ def make_optimiser(
         )
     parameters = dict(model.named_parameters())
     settings = []
-    for group, names in zip(groups, members, strict=True):
+    for number, (group, names) in enumerate(zip(groups, members, strict=True)):
         if not names:
             raise PlanError(f"the group {', '.join(group.match)} matches no trained parameter")
         for decay, dims in ((group.weight_decay, (2, 99)), (0.0, (0, 1))):
             chosen = [parameters[n] for n in names if dims[0] <= parameters[n].ndim <= dims[1]]
             if chosen:
+                # A rate that is still to be found is none until then.
+                rate = 0.0 if group.rate == "auto" else group.rate
                 settings.append(
-                    {"params": chosen, "lr": group.rate, "peak": group.rate, "weight_decay": decay}
+                    {"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay, "number": number}
                 )
     if spec.name == "adamw":
         return AdamW(settings, betas=spec.betas, foreach=False)
     return SGD(settings, momentum=spec.momentum, foreach=False)
+
+
+def set_peaks(optimiser: Optimizer, peaks: Mapping[int, float]) -> None:
+    """Set the peak rates of some of the plan's groups, by their numbers."""
+    for group in optimiser.param_groups:
+        group["peak"] = peaks.get(group["number"], group["peak"])
 
 
 def set_rates(optimiser: Optimizer, factor: float) -> None:

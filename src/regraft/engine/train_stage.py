@@ -27,9 +27,7 @@ from regraft.engine.pace import Pace
 from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader
 from regraft.engine.processes import Lockstep
-from regraft.engine.reading import open_reading
-from regraft.engine.schedules import rate_factor
-from regraft.engine.slices import Slice
+from regraft.engine.step_guard import StepGuard
 from regraft.engine.streams import Stream
 from regraft.engine.validation import Validation, validate
 from regraft.engine.workspace import Workspace
@@ -49,6 +47,8 @@ class _Standing:
     best_step: int = 0
     bad_epochs: int = 0
     seconds: float = 0.0
+    slices: int = 1
+    rates: dict[str, float] = field(default_factory=dict)
     best: Tensors = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
@@ -106,6 +106,7 @@ class TrainStageRun:
         self.slices: tuple[Slice, ...] = (work.processes.slice,)
         self.standing = _Standing()
         self.pace = Pace(work.settings.checkpoint_seconds)
+        self.guard = StepGuard(self)
 
     def _reader(self, streams: dict[str, Stream]) -> Reader:
         """What makes the batches, ahead of time where there are workers."""
@@ -136,6 +137,10 @@ class TrainStageRun:
     def run(self) -> None:
         """Take all steps, keep the weights the plan asks for, and make sure that nothing frozen moved."""
         before = self.freeze.fingerprint(self.model)
+        self.guard.begin()
+        if self.standing.step == 0:
+            self.standing.rates = find_rates(self)
+        use_rates(self, self.standing.rates)
         start = time.monotonic() - self.standing.seconds
         total = self.total_steps or self.standing.step + 1
         label = f"Training stage {self.stage.name!r}"
@@ -152,6 +157,7 @@ class TrainStageRun:
                 loss = self._step()
                 self.standing.seconds = time.monotonic() - start
                 self._after_step(loss, advance)
+                self.guard.beat()
                 self._checkpoint(interrupt)
         if self.stage.stop.judge and self.stage.stop.keep == "last":
             self.model.load_state_dict(self._moving_state(), strict=False)
@@ -187,25 +193,30 @@ class TrainStageRun:
     def _step(self) -> float:
         """One optimiser step over ``accumulate`` batches; returns its loss."""
         set_rates(self.optimiser, self._factor())
-        self.optimiser.zero_grad(set_to_none=True)
-        total = self.lockstep.step(self._gradients)
-        if self.precision.unscale(self.optimiser):
-            self._clip()
+        total = self.gradients(self.standing.step)
         if self.precision.step(self.optimiser):
             for average in self.averages:
                 average.follow(self.standing.step)
         return total
 
-    def _gradients(self) -> float:
+    def gradients(self, step: int) -> float:
+        """The gradient of one optimiser step, clipped; returns its loss. Moves buffers, but no weight."""
+        self.optimiser.zero_grad(set_to_none=True)
+        total = self.lockstep.step(lambda: self.guard.attempt(lambda: self._gradients(step)))
+        if self.precision.unscale(self.optimiser):
+            self._clip()
+        return total
+
+    def _gradients(self, step: int) -> float:
         """Add the gradients of the step's batches; returns their mean loss."""
         accumulate = self.stage.optimiser.accumulate
-        first = self.standing.step * accumulate
+        first = step * accumulate
         return sum(self._backward(first + part) / accumulate for part in range(accumulate))
 
     def _backward(self, number: int) -> float:
         """Add the gradient of one batch, slice by slice; returns its loss."""
         total = 0.0
-        for piece in self.slices:
+        for piece in self.guard.pieces(number):
             if not self.objective.reads(number, piece):
                 continue  # the last batch of an epoch may have fewer examples than there are slices
             with torch_randomness(self.work.draw.seed, "step", number, *piece.key):
@@ -249,7 +260,8 @@ class TrainStageRun:
         return f", validation loss {found.loss:.4f}{shown}"
 
     def _validate(self) -> Validation:
-        return validate(replace(self.forward, model=self.judged), self.work)
+        forward = replace(self.forward, model=self.judged)
+        return self.guard.repeat(lambda: validate(forward, self.work, slices=self.standing.slices))
 
     def _judge(self, found: Validation) -> None:
         """Keep the weights if they are the best so far; those that the stage began with take part."""

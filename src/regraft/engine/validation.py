@@ -27,21 +27,27 @@ class Validation:
         return {"loss": self.loss, **known}
 
 
-def predict_logits(forward: Forward, examples: np.ndarray) -> dict[str, np.ndarray]:
-    """Every head's output for some examples, ``float32 (examples, K)``, in ``eval()`` mode."""
+def predict_logits(forward: Forward, examples: np.ndarray, *, slices: int = 1) -> dict[str, np.ndarray]:
+    """Every head's output for some examples, ``float32 (examples, K)``, in ``eval()`` mode.
+
+    Where memory made training compute its batches in ``slices``, so many times fewer are read at once here.
+    """
+    batch = max(_BATCH // slices, 1)
     forward.model.eval()
     parts: dict[str, list[np.ndarray]] = {}
     with torch.inference_mode():
-        for start in range(0, len(examples), _BATCH):
-            for name, values in forward(examples[start : start + _BATCH]).items():
+        for start in range(0, len(examples), batch):
+            for name, values in forward(examples[start : start + batch]).items():
                 parts.setdefault(name, []).append(values.cpu().numpy())
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def validate(forward: Forward, work: Workspace) -> Validation:
+def validate(forward: Forward, work: Workspace, *, slices: int = 1) -> Validation:
     """Run the model on the draw's validation examples; the model is left in ``eval()``."""
     examples = work.draw.validation
-    logits = outputs_shared(work.processes, examples, lambda chosen: predict_logits(forward, chosen))
+    logits = outputs_shared(
+        work.processes, examples, lambda chosen: predict_logits(forward, chosen, slices=slices)
+    )
     labels = work.target.labels(examples)
     loss, metrics = 0.0, {}
     for name, task in work.tasks.items():

@@ -6,14 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from regraft.core.console import say
 from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
+from regraft.engine.heartbeat import Killed
 from regraft.engine.history import History
 from regraft.engine.movement import Movement
 from regraft.engine.processes.group import ALONE, Processes
@@ -50,6 +53,10 @@ class Workspace:
         Those that execute the plan together; trials run in one.
     others
         By stream, the data that it reads where those are not the target.
+    killed
+        What a process before this one was killed for, where it ran out of memory.
+    notes
+        What happened that whoever reads the run should know; they go into ``run.json``.
     """
 
     plan: Plan
@@ -69,6 +76,8 @@ class Workspace:
     embedders: list[Embedder] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
+    killed: Killed | None = None
+    notes: list[str] = field(default_factory=list)
 
     def embedder(
         self,
@@ -141,6 +150,17 @@ class Workspace:
         return {
             name: torch.from_numpy(np.asarray(value)) for name, value in self.target.labels(examples).items()
         }
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder; None for a trial."""
+        return self.checkpoints.folder.parent if self.checkpoints else None
+
+    def tell(self, stage: str, step: int, kind: str, note: str, **facts: Any) -> None:
+        """Say what happened, and keep it in the history and in the run's notes."""
+        say(note)
+        self.history.add({"stage": stage, "kind": kind, "step": step, "note": note, **facts})
+        self.notes.append(note)
 
     def spend(self, what: str, seconds: float) -> None:
         """Book time."""

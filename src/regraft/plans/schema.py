@@ -137,7 +137,8 @@ class GroupSpec(_Part):
     """Parameters that share a rate: patterns over block names or parameter names, first match wins."""
 
     match: tuple[str, ...]
-    rate: Annotated[float, Field(ge=0.0)]
+    rate: Annotated[float, Field(ge=0.0)] | Literal["auto"]
+    """``auto`` finds one by a range test on training batches when the stage begins."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
 
 

@@ -1,0 +1,176 @@
+"""What stands between a train stage and the memory: slices before the first step and when it runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from regraft.core.errors import NonFiniteLossError
+from regraft.core.memory import available_memory, in_bytes, is_out_of_memory
+from regraft.core.randomness import torch_randomness
+from regraft.engine.heartbeat import Heartbeat
+from regraft.engine.memory import MemoryNeed, finer, measure_need, slices_that_fit, too_big, try_need
+from regraft.engine.prefetch import Reader
+from regraft.engine.slices import Slice, split_batch
+from regraft.engine.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from regraft.engine.streams import Stream
+    from regraft.engine.train_stage import TrainStageRun
+
+Value = TypeVar("Value")
+
+
+class StepGuard:
+    """Keeps the batches of one train stage small enough, and says how it goes.
+
+    How many slices a batch is computed in is part of the stage's standing, so a checkpoint has it: bits
+    depend on it.
+    """
+
+    def __init__(self, run: TrainStageRun):
+        self.run, self.work = run, run.work
+        self.batch = run.leading.batch
+        self.least = 2 if _needs_two(run) else 1
+        self.heart = Heartbeat(run.work.folder if run.work.processes.leads else None)
+        self._buffers = Snapshot(run.model.buffers())
+
+    def begin(self) -> None:
+        """Before the first step of this process: what it will need, and after a kill, smaller slices."""
+        standing, killed = self.run.standing, self.work.killed
+        if killed is not None and killed.stage == self.run.stage.name:
+            before = max(killed.slices, standing.slices)
+            count = finer(before, self.batch, self.least)
+            if count > standing.slices:
+                self._change(
+                    count, f"The run was killed for lack of memory ({killed.evidence}); it goes on with"
+                )
+        self.beat(now=True)
+        need = try_need(self._measure)
+        room = available_memory(self.work.device)
+        fits = (
+            need
+            if need is None
+            else slices_that_fit(need, room, batch=self.batch, least=self.least, start=standing.slices)
+        )
+        if need is None or fits is None:
+            raise too_big(need, room, self.run.stage.name, self.least)
+        if fits > standing.slices:
+            self._change(
+                fits,
+                f"A step over {self.batch} examples would need {in_bytes(need.of(self.batch))} of memory and "
+                f"{in_bytes(room)} are free; it is computed with",
+            )
+
+    def pieces(self, number: int) -> list[Slice]:
+        """The slices that the batch of a step is computed in."""
+        return split_batch(
+            self.run.slices,
+            self.run.standing.slices,
+            batch=self.batch,
+            actual=len(self.run.leading.at(number)),
+            least=self.least,
+        )
+
+    def attempt(self, gradients: Callable[[], float]) -> float:
+        """Do what gives this process's gradient of a step, in ever smaller slices where the memory runs out.
+
+        An attempt that failed leaves nothing behind: gradients are dropped and buffers put back.
+        """
+        self._buffers.take()
+        return self.repeat(gradients)
+
+    def repeat(self, work: Callable[[], Value]) -> Value:
+        """Do some work of this stage, again and in smaller slices as long as the memory runs out."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    self._undo()
+                    raise
+            # Behind the except block, whose traceback would hold the failed step's tensors.
+            self._undo()
+            self._halve()
+
+    def beat(self, *, now: bool = False) -> None:
+        """Record between two steps where the run stands."""
+        standing = self.run.standing
+        self.heart.beat(self.run.stage.name, standing.step, standing.slices, now=now)
+
+    def _undo(self) -> None:
+        self.run.optimiser.zero_grad(set_to_none=True)
+        self._buffers.restore()
+        if self.work.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _halve(self) -> None:
+        count = finer(self.run.standing.slices, self.batch, self.least)
+        if count <= self.run.standing.slices:
+            raise too_big(None, available_memory(self.work.device), self.run.stage.name, self.least)
+        self._change(count, "The memory ran out; the step is computed again with")
+        self.beat(now=True)
+
+    def _change(self, count: int, why: str) -> None:
+        standing = self.run.standing
+        standing.slices = count
+        size = -(-self.batch // count)
+        note = f"{why} {size} examples at a time instead of {self.batch}: their gradients add up to the same"
+        if self.least > 1:
+            note += ", but batch norm looks at so few, so results differ a little"
+        self.work.tell(self.run.stage.name, standing.step, "memory", f"{note}.", slices=count)
+
+    def _measure(self) -> MemoryNeed:
+        """What the stage needs beyond what is there now. Leaves the model as it was."""
+        run = self.run
+        trained = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+        self._buffers.take()
+        run.freeze.set_modes(run.model)
+        try:
+            return measure_need(self._try, trained, states=_states(run), copies=_copies(run))
+        finally:
+            self._undo()
+
+    def _try(self, count: int) -> None:
+        """Forward and backward over ``count`` of the examples that take the most."""
+        run = self.run
+        share = count / run.leading.batch
+        few = {name: _largest(stream, share, run) for name, stream in run.objective.streams.items()}
+        small = replace(run.objective, streams=few, reader=Reader(run.work.inputs, few))
+        # A loss that is not finite is the business of the step that meets it.
+        with torch_randomness(run.work.draw.seed, "memory", count), suppress(NonFiniteLossError):
+            small(0, 0.0).backward()
+        run.optimiser.zero_grad(set_to_none=True)
+
+
+def _largest(stream: Stream, share: float, run: TrainStageRun) -> Stream:
+    """A stream of one batch: ``share`` of the stream's own, of the examples with the costliest pieces."""
+    count = max(round(stream.batch * share), 1)
+    inputs = stream.other.inputs if stream.other else run.work.inputs
+    costs = np.bincount(np.asarray(inputs.owners), weights=1.0 + np.asarray(inputs.buckets))
+    chosen = np.sort(stream.examples[np.argsort(-costs[stream.examples], kind="stable")[:count]])
+    return replace(stream, examples=chosen, batch=max(len(chosen), 1))
+
+
+def _needs_two(run: TrainStageRun) -> bool:
+    """Whether batch norm in training mode is among what is trained."""
+    run.freeze.set_modes(run.model)
+    norms = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(module, norms) and module.training for module in run.model.modules())
+
+
+def _states(run: TrainStageRun) -> int:
+    spec = run.stage.optimiser
+    return 2 if spec.name == "adamw" else int(spec.momentum > 0)
+
+
+def _copies(run: TrainStageRun) -> int:
+    """The best weights, of which two copies are there while one replaces the other, and averages."""
+    averages = sum(spec.average_of == run.stage.model for spec in run.work.plan.models.values())
+    return 2 * (run.stage.stop.keep == "best") + averages

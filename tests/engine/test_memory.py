@@ -1,0 +1,239 @@
+"""Memory: counted before the first step, and batches that become slices where it runs out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from regraft.core.errors import TrainingError
+from regraft.core.hashing import hash_tensors
+from regraft.core.memory import is_out_of_memory
+from regraft.engine import execute, step_guard
+from regraft.engine.memory import MemoryNeed, TensorCounter, measure_need, slices_that_fit
+from regraft.engine.slices import WHOLE, Slice, split_batch
+from tests.engine.conftest import Bench
+
+# No batch norm in training mode and no random layers: slices then add up to the same numbers.
+QUIET = ("streams.target.views=0", "streams.target.batch=16", "stop.epochs=2", "stop.keep=last")
+
+
+def losses(lines: list[dict]) -> list[float]:
+    return [line["loss"] for line in lines if line["kind"] == "train"]
+
+
+def test_the_counter_sees_the_peak_and_not_what_was_there_before() -> None:
+    there = torch.zeros(1000)
+    with TensorCounter() as counter:
+        first = there + 1  # 4,000 bytes
+        second = first * 2  # 8,000 at once
+        del first
+        third = second.view(10, 100) + 0  # a view costs nothing; 8,000 at once
+        del second, third
+        there.add_(1).t()
+    assert max(counter.moments) == 8000
+
+
+def test_the_need_of_a_network_is_what_its_tensors_are() -> None:
+    """A linear layer of 100 to 1,000: what forward and backward must keep can be counted by hand."""
+    layer = nn.Linear(100, 1000, bias=False)
+
+    def step(count: int) -> None:
+        layer(torch.ones(count, 100)).sum().backward()
+        layer.zero_grad(set_to_none=True)
+
+    need = measure_need(step, layer.parameters(), states=2, copies=1)
+    assert (need.optimiser, need.copies) == (800_000, 400_000)
+    # One example: the weights' gradient (400,000) outweighs the activations. A thousand: the inputs (400,000)
+    # are alive with the outputs (4,000,000).
+    assert need.of(1) == pytest.approx(1_200_000 + 400_400, abs=100)
+    assert need.of(1000) == pytest.approx(1_200_000 + 4_400_000, abs=100)
+
+
+def test_slices_are_as_few_as_fit() -> None:
+    need = MemoryNeed(optimiser=200, copies=0, step=((100, 100.0), (1000, 1.0)))
+    assert slices_that_fit(need, 100_000, batch=32, least=1) == 1
+    assert need.of(16) <= 0.9 * 2200 < need.of(32)
+    assert need.of(4) == 200 + 1004  # the other moment of the step is the higher one
+    assert slices_that_fit(need, 2200, batch=32, least=1) == 2
+    assert slices_that_fit(need, 1340, batch=32, least=1) == 8
+    assert slices_that_fit(need, 1300, batch=32, least=2) is None
+    assert slices_that_fit(need, 100_000, batch=32, least=1, start=4) == 4
+
+
+@pytest.mark.parametrize("actual", [1, 2, 5, 16, 31, 32, 33])
+@pytest.mark.parametrize("least", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 8, 16])
+def test_every_example_is_in_exactly_one_slice(actual: int, least: int, count: int) -> None:
+    examples = np.arange(actual)
+    for shares in ((WHOLE,), (Slice(0, 2), Slice(1, 2))):
+        slices = split_batch(shares, count, batch=32, actual=actual, least=least)
+        parts = [piece.take(examples) for piece in slices]
+        assert sorted(np.concatenate(parts)) == list(examples)
+        if shares == (WHOLE,) and count > 1:
+            assert all(len(part) >= min(least, actual) for part in parts)
+
+
+@pytest.mark.parametrize("strategy", ["lpft:2", "full"])
+def test_a_stage_that_would_not_fit_is_computed_in_slices_from_its_first_step(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], strategy: str
+) -> None:
+    plan = bench.plan(strategy, *QUIET, "norm_statistics=frozen")
+    whole = bench.open(plan)
+    # Dropout and dropped paths draw per slice; without them both runs compute the same sums.
+    quiet(whole.models["student"])
+    execute(whole)
+    assert [line for line in whole.history.lines if line["kind"] == "memory"] == []
+    found = need_of(bench, plan)
+    room = round(found.of(4) / 0.9) + 1
+    monkeypatch.setattr(step_guard, "available_memory", lambda device: room)
+    sliced = bench.open(plan)
+    quiet(sliced.models["student"])
+    execute(sliced)
+    (line,) = (line for line in sliced.history.lines if line["kind"] == "memory")
+    assert (line["step"], line["slices"]) == (0, 4)
+    assert sliced.notes == [line["note"]]
+    assert "4 examples at a time instead of 16: their gradients add up to the same." in line["note"]
+    assert line["note"] in capsys.readouterr().err
+    assert losses(sliced.history.lines) == pytest.approx(losses(whole.history.lines), rel=1e-4)
+    monkeypatch.setattr(step_guard, "available_memory", lambda device: found.of(0))
+    with pytest.raises(
+        TrainingError, match=r"does not fit in memory even with 1 example .* are free\. Train"
+    ):
+        execute(bench.open(plan))
+
+
+def quiet(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "_global_params"):
+            module._global_params = module._global_params._replace(drop_connect_rate=0.0)
+
+
+def need_of(bench: Bench, plan: object) -> MemoryNeed:
+    from regraft.engine.train_stage import TrainStageRun
+
+    work = bench.open(plan)  # type: ignore[arg-type]
+    before = hash_tensors(work.models["student"].state_dict())
+    run = TrainStageRun(work.plan.stages[-1], work, None)  # type: ignore[arg-type]
+    randomness = torch.get_rng_state()
+    need = run.guard._measure()
+    assert hash_tensors(work.models["student"].state_dict()) == before
+    assert torch.equal(torch.get_rng_state(), randomness)
+    return need
+
+
+class Tight:
+    """Raises what a GPU raises where more than ``most`` examples are in training at once."""
+
+    def __init__(self, model: nn.Module, most: int):
+        self.most, self.refused = most, 0
+        # The last norm of the trunk sees every example.
+        model.trunk.network._bn1.register_forward_pre_hook(self)
+
+    def __call__(self, module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if torch.is_grad_enabled() and len(inputs[0]) > self.most:
+            self.refused += 1
+            raise torch.OutOfMemoryError(f"out of memory at {len(inputs[0])} examples")
+
+
+@pytest.mark.parametrize("strategy", ["lpft:2", "full"])
+def test_a_step_that_runs_out_of_memory_is_repeated_in_smaller_slices(bench: Bench, strategy: str) -> None:
+    plan = bench.plan(strategy, *QUIET, "norm_statistics=frozen")
+    whole, tight = bench.open(plan), bench.open(plan)
+    for work in (whole, tight):
+        quiet(work.models["student"])
+    execute(whole)
+    layer = Tight(tight.models["student"], most=5)  # the probe's four pass, a batch of 16 does not
+    execute(tight)
+    assert layer.refused == 2  # with 16 and with 8 at a time
+    told = [line["slices"] for line in tight.history.lines if line["kind"] == "memory"]
+    assert told == [2, 4]
+    assert len(tight.notes) == 2
+    assert "The memory ran out; the step is computed again with 4 examples at a time" in tight.notes[1]
+    assert losses(tight.history.lines) == pytest.approx(losses(whole.history.lines), rel=1e-4)
+
+
+def test_not_even_one_example_is_a_clear_error(bench: Bench) -> None:
+    work = bench.open(bench.plan("lpft:2", *QUIET, "norm_statistics=frozen"))
+    Tight(work.models["student"], most=0)
+    with pytest.raises(TrainingError, match="does not fit in memory even with 1 example at a time"):
+        execute(work)
+
+
+def test_a_failed_attempt_moves_no_batch_norm_statistics(bench: Bench) -> None:
+    """Statistics that the failed attempt has moved already are put back before the step is repeated."""
+    plan = bench.plan("full", *QUIET, "stop.epochs=null", "stop.steps=1")
+    plain, tight = bench.open(plan), bench.open(plan)
+    for work in (plain, tight):
+        quiet(work.models["student"])
+    Tight(tight.models["student"], most=8)
+    execute(tight)
+    assert [line["slices"] for line in tight.history.lines if line["kind"] == "memory"] == [2]
+    assert "batch norm looks at so few" in tight.notes[0]
+    execute(plain)
+    count = "trunk.network._bn0.num_batches_tracked"
+    begun = bench.open(plan).models["student"].state_dict()[count]
+    # Two slices of the one step that was taken, and nothing of the attempt that failed.
+    assert tight.models["student"].state_dict()[count] == begun + 2
+    assert plain.models["student"].state_dict()[count] == begun + 1
+
+
+def test_slices_are_in_the_checkpoint(bench: Bench, tmp_path: Path) -> None:
+    from regraft.engine.train_stage import TrainStageRun
+
+    plan = bench.plan("lpft:2", *QUIET, "norm_statistics=frozen")
+    work = bench.open(plan, folder=tmp_path, checkpoint_seconds=0.0)
+    Tight(work.models["student"], most=5)
+    real, taken = TrainStageRun._step, []
+
+    def two_steps(self: TrainStageRun) -> float:
+        taken.append(self.standing.step)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        return real(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainStageRun, "_step", two_steps)
+        with pytest.raises(KeyboardInterrupt):
+            execute(work)
+    resumed = bench.open(plan, folder=tmp_path)
+    execute(resumed)
+    assert len([line for line in resumed.history.lines if line["kind"] == "memory"]) == 2
+    assert len(resumed.notes) == 2
+    whole = bench.open(plan)
+    Tight(whole.models["student"], most=5)
+    execute(whole)
+    expected = hash_tensors(whole.models["student"].state_dict())
+    assert hash_tensors(resumed.models["student"].state_dict()) == expected
+
+
+REAL = """
+import resource, sys, json
+import torch
+from regraft.core.memory import is_out_of_memory
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000,) * 2)
+found = []
+for make in (lambda: torch.empty(100_000_000), lambda: bytearray(400_000_000)):
+    try:
+        make()
+    except (RuntimeError, MemoryError) as error:
+        found.append([type(error).__name__, is_out_of_memory(error)])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of an address space is Linux's")
+def test_a_real_allocation_failure_is_known_as_one() -> None:
+    said = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=True).stdout
+    assert json.loads(said) == [["RuntimeError", True], ["MemoryError", True]]
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(ValueError("out of memory"))

@@ -27,6 +27,10 @@ from regraft.engine.pace import Pace
 from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader
 from regraft.engine.processes import Lockstep
+from regraft.engine.rate_finder import find_rates, use_rates
+from regraft.engine.reading import open_reading
+from regraft.engine.schedules import rate_factor
+from regraft.engine.slices import Slice
 from regraft.engine.step_guard import StepGuard
 from regraft.engine.streams import Stream
 from regraft.engine.validation import Validation, validate

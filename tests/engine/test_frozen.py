@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from regraft.core.errors import UsageError
 from regraft.core.inputs import View
-from regraft.engine import execute
+from regraft.engine import Settings, execute
 from regraft.engine.frozen import open_frozen
 from regraft.engine.streams import open_stream
 from regraft.engine.workspace import Workspace
@@ -118,3 +119,10 @@ def test_time_is_booked_once(bench: Bench, tmp_path: Path) -> None:
     with work.spending("outer"), work.spending("inner"):
         pass
     assert work.seconds["outer"] >= 0
+
+
+def test_settings_say_what_activations_can_be() -> None:
+    with pytest.raises(UsageError, match="kept as float32 or float16, not as 'int8'"):
+        Settings(activations="int8")
+    with pytest.raises(UsageError, match="--cache-limit wants a size from 0"):
+        Settings(cache_limit=-1)

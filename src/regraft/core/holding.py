@@ -23,7 +23,8 @@ class Hold:
 
     def __init__(self, entry: Path):
         self.entry = entry
-        self._handle: int | None = _locked(_mark_of(entry))
+        self._handle: int | None = None
+        self._handle = _locked(_mark_of(entry))
 
     def touch(self) -> None:
         """Note that the entry is used now."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from regraft.core.randomness import torch_randomness
 from regraft.engine.forward import Forward
 from regraft.engine.processes.shares import outputs_shared
 from regraft.engine.workspace import Workspace
@@ -37,7 +38,10 @@ def predict_logits(forward: Forward, examples: np.ndarray, *, slices: int = 1) -
     parts: dict[str, list[np.ndarray]] = {}
     with torch.inference_mode():
         for start in range(0, len(examples), batch):
-            for name, values in forward(examples[start : start + batch]).items():
+            # Some layers draw in eval() too; what they draw has to be the same in a resumed run.
+            with torch_randomness(0, "validation", start):
+                outputs = forward(examples[start : start + batch])
+            for name, values in outputs.items():
                 parts.setdefault(name, []).append(values.cpu().numpy())
     return {name: np.concatenate(values) for name, values in parts.items()}
 

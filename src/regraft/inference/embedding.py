@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,13 +10,13 @@ import torch
 from torch import Tensor
 
 from regraft.core.console import progress, say
-from regraft.core.hashing import hash_json
 from regraft.core.inputs import Batch, Inputs, View
 from regraft.core.randomness import torch_randomness
-from regraft.inference.backends import Backend, open_backend, versions_of, wanted_backend
+from regraft.inference.backends import Backend, choose_backend, open_for, versions_of
 from regraft.inference.batching import FixedBatch, fixed_batches, pieces_of
 from regraft.inference.lazy import LazyBatch
 from regraft.inference.naming import piece_keys, prefix_facts
+from regraft.inference.overlap import ahead
 from regraft.inference.purity import impurity
 from regraft.inference.shard import Part
 from regraft.inference.shelf import MissingValuesError, Shelf
@@ -41,7 +40,7 @@ class Embedder:
     trunk, cut
         The prefix is the first ``cut`` blocks; all of them give pooled features.
     backend
-        ``auto``, ``eager`` or ``openvino``.
+        ``auto``, or one of :data:`regraft.inference.backends.BACKENDS`.
     keep
         False keeps activations in memory only.
     activations
@@ -83,9 +82,8 @@ class Embedder:
         self._storing: Storing | None = None
         self._backend: Backend | None = None
         self._prefix = prefix_facts(trunk, cut, ragged=inputs.lengths is not None)
-        shapes, pieces = len(np.unique(inputs.buckets)), len(inputs.owners)
-        wanted = wanted_backend(backend, pieces=pieces, shapes=shapes, device=self.device)
-        self._wanted = ("eager" if through is not None else wanted, activations)
+        wanted = "eager" if through is not None else choose_backend(backend, trunk, cut, inputs, self.device)
+        self._wanted = (wanted, activations)
         self._use(self._wanted[0])
 
     def _use(self, backend: str) -> None:
@@ -192,8 +190,14 @@ class Embedder:
 
     def _run(self, todo: np.ndarray, view: View | None) -> Iterator[tuple[FixedBatch, Tensor]]:
         """Batches of one size and what the prefix gives for them, without that of the padding pieces."""
-        for batch in fixed_batches(self.inputs, todo, BATCH):
-            yield batch, self._values(batch.pieces, view)[: batch.count]
+        batches = fixed_batches(self.inputs, todo, BATCH)
+        if self.through is not None:
+            for batch in batches:
+                yield batch, self._values(batch.pieces, view)[: batch.count]
+            return
+        backend = self._open(todo)
+        for batch, tensors in ahead((one, self.inputs.batch(one.pieces, view=view)) for one in batches):
+            yield batch, backend.run(tensors)[: batch.count]
 
     def _values(self, pieces: np.ndarray, view: View | None) -> Tensor:
         backend = self._open(pieces)
@@ -264,9 +268,8 @@ class Embedder:
         how values are stored, and whether they can be kept at all.
         """
         if self._backend is None:
-            batch = self.inputs.batch(np.zeros(BATCH, np.int64)) if self.backend_name != "eager" else {}
-            self._backend = _opened(
-                self.backend_name, self.trunk, self.cut, batch, self.device, self._facts()
+            self._backend = open_for(
+                self.backend_name, self.trunk, self.cut, self.inputs, self.device, size=BATCH
             )
             if self._backend.name != self.backend_name:
                 self._use(self._backend.name)
@@ -360,23 +363,3 @@ def _say_once(sentence: str) -> None:
     if sentence not in _said:
         _said.add(sentence)
         say(sentence)
-
-
-_compiled: OrderedDict[str, Backend] = OrderedDict()
-_COMPILED_KEPT = 2
-
-
-def _opened(
-    name: str, trunk: Trunk, cut: int, batch: Batch, device: torch.device, facts: dict[str, object]
-) -> Backend:
-    """Open a backend; compiled ones are kept for the process, because compiling takes seconds."""
-    key = hash_json({**facts, "shapes": [list(tensor.shape) for tensor in batch.values()]})
-    if key in _compiled:
-        _compiled.move_to_end(key)
-        return _compiled[key]
-    backend = open_backend(name, trunk, cut, batch, device)
-    if backend.name != "eager":
-        _compiled[key] = backend
-        while len(_compiled) > _COMPILED_KEPT:
-            _compiled.popitem(last=False)
-    return backend

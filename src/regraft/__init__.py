@@ -26,6 +26,7 @@ _HOMES = {
     "Target": "regraft.targets",
     "TextPreprocessing": "regraft.core.preprocessing",
     "evaluate": "regraft.api.evaluate",
+    "features": "regraft.api.features",
     "export": "regraft.api.export",
     "fit": "regraft.api.fit",
     "link": "regraft.api.link",
@@ -57,6 +58,7 @@ __all__ = ["__version__", *_HOMES]
 if TYPE_CHECKING:  # the same names for type checkers, which cannot read the table
     from regraft.api.evaluate import evaluate as evaluate
     from regraft.api.export import export as export
+    from regraft.api.features import features as features
     from regraft.api.fit import fit as fit, resume as resume
     from regraft.api.link import link as link
     from regraft.api.plan import plan as plan

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from regraft.cli import data, links, models, results, runs
+from regraft.cli import data, features, links, models, results, runs
 
 app = typer.Typer(
     name="regraft",
@@ -37,6 +37,7 @@ for _command in (
     results.prove,
     results.evaluate,
     results.predict,
+    features.features,
     results.report,
     results.export,
     data.cache,

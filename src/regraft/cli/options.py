@@ -107,7 +107,8 @@ Settings = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_COMPUTE)]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=_COMPUTE)]
 Backend = Annotated[
-    str, typer.Option(help="What runs frozen layers: auto, eager or openvino.", rich_help_panel=_COMPUTE)
+    str,
+    typer.Option(help="What runs frozen layers: auto, eager, openvino or compile.", rich_help_panel=_COMPUTE),
 ]
 Precision = Annotated[
     str,

@@ -90,6 +90,7 @@ def predict(
     column: Annotated[str | None, typer.Option(help="Column of a table that holds the items.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="A table on standard output.")] = False,
     builder: o.BuilderOption = None,
+    backend: o.Backend = "auto",
     json: o.AsJson = False,
 ) -> None:
     """Predict for ITEMS, in input order; what cannot be read gets an entry with its error.
@@ -98,7 +99,7 @@ def predict(
     """
     from regraft.inference.predictor import Predictor
 
-    predictions = Predictor.load(folder, builder=builder).predict(items, column=column)
+    predictions = Predictor.load(folder, builder=builder).predict(items, column=column, backend=backend)
     if json:
         o.print_json({"predictions": predictions})
     elif as_csv:

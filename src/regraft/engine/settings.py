@@ -26,7 +26,7 @@ class Settings:
     threads
         CPU threads; None leaves PyTorch's own choice.
     backend
-        What runs frozen layers: ``auto``, ``eager`` or ``openvino``.
+        What runs frozen layers: ``auto``, ``eager``, ``openvino`` or ``compile``.
     checkpoint_seconds
         Time between two checkpoints of a train stage; longer where writing one takes long. 0 writes one after
         every step.

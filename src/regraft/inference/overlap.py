@@ -16,29 +16,29 @@ class _Ahead(threading.Thread, Generic[Item]):
 
     def __init__(self, items: Iterable[Item], depth: int):
         super().__init__(name="regraft-ahead", daemon=True)
-        self._items = items
-        self._queue: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
-        self._stop = threading.Event()
+        self._source = items
+        self._waiting: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
+        self._told = threading.Event()
 
     def run(self) -> None:
         """Make items; the last entry is an error or a pair of None."""
         ended: BaseException | None = StopIteration()
         try:
-            for item in self._items:
+            for item in self._source:
                 if not self._offer(item, None):
                     return
         except BaseException as error:  # noqa: BLE001 - it is raised again where the items are used
             ended = error
         finally:
-            close = getattr(self._items, "close", None)
-            if close is not None and self._stop.is_set():
+            close = getattr(self._source, "close", None)
+            if close is not None and self._told.is_set():
                 close()
         self._offer(None, ended)
 
     def _offer(self, item: Item | None, ended: BaseException | None) -> bool:
-        while not self._stop.is_set():
+        while not self._told.is_set():
             try:
-                self._queue.put((item, ended), timeout=0.1)
+                self._waiting.put((item, ended), timeout=0.1)
                 return True
             except queue.Full:
                 continue
@@ -46,11 +46,11 @@ class _Ahead(threading.Thread, Generic[Item]):
 
     def take(self) -> tuple[Item | None, BaseException | None]:
         """The next item, or what ended them."""
-        return self._queue.get()
+        return self._waiting.get()
 
     def end(self) -> None:
         """Stop, wherever the thread is; waits until it has."""
-        self._stop.set()
+        self._told.set()
         self.join(_JOIN)
 
 

@@ -18,9 +18,10 @@ from regraft.core.inputs import Inputs
 from regraft.core.preprocessing import Preprocessing
 from regraft.core.task_spec import TaskSpec
 from regraft.inference.embedding import BATCH, Embedder
+from regraft.inference.stream import Stream
 from regraft.linking import Blueprint, Grafted, restore
 from regraft.sources import find
-from regraft.targets import read_items
+from regraft.targets import Items, list_items
 from regraft.tasks import Task, make_task
 
 Prediction = dict[str, Any]
@@ -67,15 +68,25 @@ class Predictor:
             ) from error
         return cls(model, source.preprocessing, tasks, facts.get("whole"))
 
-    def predict(self, items: Any, *, column: str | None = None, backend: str = "eager") -> list[Prediction]:
+    def predict(self, items: Any, *, column: str | None = None, backend: str = "auto") -> list[Prediction]:
         """Predict for files, folders, globs, tables, arrays or texts; one entry for each, in input order.
 
         An entry is ``{"item", "outputs": {NAME: {"task", ..}}}``, with a single output's fields beside
-        ``item``; one that could not be read is ``{"item", "error"}``.
+        ``item``; one that could not be read is ``{"item", "error"}``. Few items are run eagerly and many
+        compiled, where that pays (``backend``); the next items are read while these are run.
         """
-        found = read_items(items, self.preprocessing, column=column, whole=self.whole)
-        scores = self.scores(found.inputs, backend=backend)
-        decoded = {task.spec.name: task.decode(scores[task.spec.name]) for task in self.tasks}
+        listed = list_items(items, self.preprocessing, column=column, whole=self.whole)
+        trunk = self.model.eval().trunk
+        device = next(self.model.parameters()).device
+        stream = Stream(trunk, len(trunk.blocks), total=len(listed), backend=backend, device=device)
+        return [entry for part in stream.read(listed.parts()) for entry in self._predicted(part, stream)]
+
+    def _predicted(self, found: Items, stream: Stream) -> list[Prediction]:
+        decoded: dict[str, list[dict[str, Any]]] = {}
+        if len(found.inputs):
+            logits = heads_on(self.model, stream.pooled(found.inputs))
+            scores = {task.spec.name: task.scores(logits[task.spec.name]) for task in self.tasks}
+            decoded = {task.spec.name: task.decode(scores[task.spec.name]) for task in self.tasks}
         entries: list[Prediction] = [
             {"item": name, "error": found.errors.get(index, "")} for index, name in enumerate(found.names)
         ]

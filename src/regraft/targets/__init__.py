@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regraft.targets.inventory import inventory_changes, write_inventory
-    from regraft.targets.items import Items, read_items
+    from regraft.targets.items import Items, list_items, read_items
     from regraft.targets.loading import load_target, reload
     from regraft.targets.plain import PlainBaseline, plain_baseline
-    from regraft.targets.prepared import Prepared, check_reads, prepare
+    from regraft.targets.prepared import Prepared, check_reads, list_target, prepare
     from regraft.targets.summary import label_in_words
     from regraft.targets.target import Draw, Labels, Target, Unreadable
     from regraft.targets.thumbnails import thumbnail
@@ -28,6 +28,8 @@ __all__ = [
     "check_reads",
     "inventory_changes",
     "label_in_words",
+    "list_items",
+    "list_target",
     "load_target",
     "plain_baseline",
     "prepare",
@@ -48,6 +50,8 @@ _PLACES = {
     "check_reads": "prepared",
     "inventory_changes": "inventory",
     "label_in_words": "summary",
+    "list_items": "items",
+    "list_target": "prepared",
     "load_target": "loading",
     "plain_baseline": "plain",
     "prepare": "prepared",

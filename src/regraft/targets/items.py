@@ -22,6 +22,9 @@ from regraft.targets.decoding import PICTURE_CHANNELS
 from regraft.targets.digests import Digests
 from regraft.targets.examples import ImageData, to_eight_bits
 from regraft.targets.files import hash_files, is_litter, reason_of
+from regraft.targets.pixel_cache import PixelCache, decoding_processes
+
+_MOST_PARTS = 64  # what has to be looked up for each part stays little
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,37 @@ class Items:
     errors: dict[int, str]
 
 
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Items that were found and not read yet.
+
+    Attributes
+    ----------
+    names
+        One for each item, in the order given.
+    """
+
+    names: list[str]
+    _items: list[_Item]
+    _preprocessing: Preprocessing
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Items:
+        """Read the items from ``start`` up to ``stop``; in the answer they are counted from zero."""
+        some = self._items[start:stop]
+        if isinstance(self._preprocessing, ImagePreprocessing):
+            return _read_images(some, self._preprocessing)
+        return _read_texts(some, self._preprocessing)
+
+    def parts(self) -> Iterator[Items]:
+        """All items, a part at a time, for whoever runs a network on one part while the next is read."""
+        with decoding_processes():
+            for start, stop in bounds(len(self), self._preprocessing):
+                yield self.read(start, stop)
+
+
 @dataclass(frozen=True)
 class _Item:
     name: str
@@ -53,19 +87,42 @@ class _Item:
     error: str | None = None
 
 
+def bounds(count: int, preprocessing: Preprocessing) -> Iterator[tuple[int, int]]:
+    """Where parts of ``count`` items begin and end: small ones first, so that nobody waits for long.
+
+    All but the last are whole batches. Texts are read in a moment, and come in batches of several lengths, so
+    theirs are larger; the more items, the larger all parts are.
+    """
+    image = isinstance(preprocessing, ImagePreprocessing)
+    size, largest = (64, 512) if image else (2048, 4096)
+    largest = max(largest, count // _MOST_PARTS // 32 * 32)
+    start = 0
+    while start < count:
+        yield start, min(start + size, count)
+        start, size = start + size, min(2 * size, largest)
+
+
 def read_items(
     items: Any, preprocessing: Preprocessing, *, column: str | None = None, whole: float | None = None
 ) -> Items:
-    """Items as a network with this preprocessing reads them.
+    """All items at once, as a network with this preprocessing reads them; see :func:`list_items`."""
+    return list_items(items, preprocessing, column=column, whole=whole).read()
+
+
+def list_items(
+    items: Any, preprocessing: Preprocessing, *, column: str | None = None, whole: float | None = None
+) -> Listed:
+    """Items for a network with this preprocessing.
 
     For images: paths of files, folders and globs, arrays, pictures, bytes; for texts: texts, and paths of
     ``.txt`` files. For both: tables, whose ``column`` holds the paths or the texts.
     ``whole`` is the value that stands for white in arrays, as in ``target.origin["whole"]``; None guesses it.
     """
     if isinstance(preprocessing, ImagePreprocessing):
-        found = _image_items(_as_list(items), column, whole, preprocessing.channels)
-        return _read_images(list(found), preprocessing)
-    return _read_texts(list(_text_items(_as_list(items), column)), preprocessing)
+        found = list(_image_items(_as_list(items), column, whole, preprocessing.channels))
+    else:
+        found = list(_text_items(_as_list(items), column))
+    return Listed([item.name for item in found], found, preprocessing)
 
 
 def _as_list(items: Any) -> Iterable[Any]:
@@ -169,7 +226,6 @@ def _table_items(table: Any, column: str | None, role: str) -> Iterator[_Item]:
 def _read_images(items: Sequence[_Item], preprocessing: ImagePreprocessing) -> Items:
     """Decoded into a folder that goes with the inputs: predictions leave nothing in the cache."""
     from regraft.targets.image_inputs import ImageInputs, geometry_of
-    from regraft.targets.pixel_cache import PixelCache
 
     errors = {index: item.error for index, item in enumerate(items) if item.error}
     digests = _image_digests(items, errors)

@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,29 @@ def _run_in_processes(
             "which goes on with the images that are left"
         ) from error
     finally:
-        get_reusable_executor().shutdown(wait=True)
+        if not _kept:
+            get_reusable_executor().shutdown(wait=True)
+        else:
+            _kept[-1] = True
+
+
+_kept: list[bool] = []  # for each who keeps the decoding processes, whether any may run
+
+
+@contextmanager
+def decoding_processes() -> Iterator[None]:
+    """Let the processes that decode live until the end of the block, whatever is decoded in between."""
+    _kept.append(False)
+    try:
+        yield
+    finally:
+        started = _kept.pop()
+        if started and _kept:
+            _kept[-1] = True
+        elif started:
+            from joblib.externals.loky import get_reusable_executor
+
+            get_reusable_executor().shutdown(wait=True)
 
 
 def _decode_job(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from regraft.core.errors import UnreadableError, UsageError
 from regraft.core.files import cache_folder
 from regraft.core.inputs import Inputs
 from regraft.core.preprocessing import ImagePreprocessing, Preprocessing, TextPreprocessing
 from regraft.targets.examples import Examples, Texts
+from regraft.targets.items import Items, bounds
+from regraft.targets.pixel_cache import PixelCache, decoding_processes
 from regraft.targets.target import Target
 
 
@@ -48,6 +53,43 @@ def prepare(
     return _prepare_texts(target, preprocessing, max_unreadable)
 
 
+@dataclass(frozen=True, eq=False)
+class ListedTarget:
+    """A target's examples, which can be read in parts; labels play no part."""
+
+    target: Target
+    _preprocessing: Preprocessing
+
+    @property
+    def names(self) -> Sequence[str]:
+        """One for each example."""
+        return self.target.examples.names
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def parts(self) -> Iterator[Items]:
+        """All examples, a part at a time; what is decoded is kept for the next who reads this target."""
+        with decoding_processes():
+            for start, stop in bounds(len(self), self._preprocessing):
+                yield self._read(np.arange(start, stop))
+
+    def _read(self, indices: np.ndarray) -> Items:
+        part = self.target.select(indices)
+        names = list(part.examples.names)
+        if not isinstance(self._preprocessing, ImagePreprocessing):
+            return Items(names, _read_texts(part.examples, self._preprocessing), np.arange(len(names)), {})
+        images, reasons = _decode(part.examples, self._preprocessing, None)
+        good = np.array([index for index in range(len(names)) if index not in reasons], dtype=np.int64)
+        return Items(names, images(part.examples.select(good)), good, reasons)
+
+
+def list_target(target: Target, preprocessing: Preprocessing) -> ListedTarget:
+    """A target's examples as items, for a network with this preprocessing; raises as :func:`check_reads`."""
+    check_reads(preprocessing, target)
+    return ListedTarget(target, preprocessing)
+
+
 def check_reads(preprocessing: Preprocessing, target: Target) -> None:
     """Raise ``UsageError`` where source and target are of other modalities, or images of other channels."""
     if preprocessing.modality != target.modality:
@@ -65,15 +107,36 @@ def _prepare_images(
     target: Target, preprocessing: ImagePreprocessing, max_unreadable: float, workers: int | None
 ) -> Prepared:
     from regraft.targets.channels import opaque_notes
-    from regraft.targets.image_inputs import ImageInputs, geometry_of
-    from regraft.targets.pixel_cache import PixelCache
 
-    cache = PixelCache(cache_folder() / "images", geometry_of(preprocessing))
-    reasons = cache.decode(target.examples.hashes.array, RawData(target.examples), workers=workers)
+    images, reasons = _decode(target.examples, preprocessing, workers)
     readable = _without(target, reasons, max_unreadable)
     readable = readable.noted(opaque_notes(readable.examples, preprocessing))
-    names, hashes = readable.examples.names, readable.examples.hashes
-    return Prepared(readable, ImageInputs(names, hashes, cache.find(hashes.array), preprocessing))
+    return Prepared(readable, images(readable.examples))
+
+
+def _read_texts(texts: Examples, preprocessing: TextPreprocessing) -> Inputs:
+    """Tokenised in memory, for one pass."""
+    from regraft.targets.text_inputs import TextInputs, tokenise_here
+
+    assert isinstance(texts, Texts)
+    tokens = tokenise_here([text for batch in texts.batches(4096) for text in batch], preprocessing)
+    return TextInputs(texts.names, texts.hashes, tokens, preprocessing)
+
+
+def _decode(
+    examples: Examples, preprocessing: ImagePreprocessing, workers: int | None
+) -> tuple[Callable[[Examples], Inputs], dict[int, str]]:
+    """Decode into the cache; gives what makes inputs of readable examples, and the reasons of the others."""
+    from regraft.targets.image_inputs import ImageInputs, geometry_of
+
+    cache = PixelCache(cache_folder() / "images", geometry_of(preprocessing))
+    reasons = cache.decode(examples.hashes.array, RawData(examples), workers=workers)
+
+    def images(readable: Examples) -> Inputs:
+        found = cache.find(readable.hashes.array)
+        return ImageInputs(readable.names, readable.hashes, found, preprocessing)
+
+    return images, reasons
 
 
 def _without(target: Target, reasons: dict[int, str], max_unreadable: float) -> Target:

@@ -11,8 +11,8 @@ from regraft.core.inputs import Batch
 from regraft.sources import Trunk
 
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""By the numbers that are multiplied: the largest difference from eager in float32, relative to eager's largest
-value, that a compiled prefix may show. bfloat16 has 8 bits of mantissa, float16 has 11."""
+"""By the numbers that are multiplied: the largest difference from eager in float32, relative to eager's
+largest value, that a compiled prefix may show. bfloat16 has 8 bits of mantissa, float16 has 11."""
 
 
 class Backend(Protocol):

@@ -47,7 +47,10 @@ class CheckedBackend:
             difference = self.check(batch)
         except Exception as error:  # noqa: BLE001 - a compiler may fail at one shape and not at another
             self._holds[shapes] = False
-            say(f"Batches of {_words(shapes)} cannot be compiled ({type(error).__name__}); running them eagerly.")
+            say(
+                f"Batches of {_words(shapes)} cannot be compiled ({type(error).__name__}); "
+                "running them eagerly."
+            )
             return
         if not self._holds[shapes]:
             say(

@@ -1,18 +1,19 @@
 """Which backend is worth its compilation: an estimate by arithmetic.
 
-Compiling costs seconds once and spares time with every piece, in proportion to the numbers that convolutions write
-(:mod:`regraft.inference.backends.work`). Measured side by side on two cores, eager minus OpenVINO for an image of 224
-pixels, in milliseconds for a million of those numbers: EfficientNet-Lite0 41, ResNet-18 31, ResNet-50 42, MobileNetV3 21
-(on a busy machine; some 6 on a quiet one), while their multiply-adds differ by a factor of twenty. Repaid is it
+Compiling costs seconds once and spares time with every piece, in proportion to the numbers that
+convolutions write (:mod:`regraft.inference.backends.work`). Measured side by side on two cores, eager minus
+OpenVINO for an image of 224 pixels, in milliseconds for a million of those numbers: EfficientNet-Lite0 41,
+ResNet-18 31, ResNet-50 42, MobileNetV3 21 (on a busy machine; some 6 on a quiet one), while their
+multiply-adds  differ by a factor of twenty. Repaid is it
 
-- with OpenVINO, 6 to 8 s to export, convert and compile EfficientNet-Lite0 (6.7 million numbers) and 7 ms for an image
-  instead of 35 to 50, after some 200 images;
+- with OpenVINO, 6 to 8 s to export, convert and compile EfficientNet-Lite0 (6.7 million numbers) and 7 ms
+  for an image instead of 35 to 50, after some 200 images;
 - with ``torch.compile`` on a CPU, 116 s and 16 ms for an image, after some 3,500 images;
-- with ``torch.compile`` on CUDA: no figure of our own. One minute against the half of an eager pass that launching
-  kernels takes on a fast GPU, for some 150,000 images.
+- with ``torch.compile`` on CUDA: no figure of our own. One minute against the half of an eager pass that
+  launching kernels takes on a fast GPU, for some 150,000 images.
 
-Transformers are not compiled on a CPU unless asked for: their matrix products gain nothing there. Inputs of many shapes
-are not, either: each shape wants a compiled prefix of its own.
+Transformers are not compiled on a CPU unless asked for: their matrix products gain nothing there. Inputs of
+many shapes are not, either: each shape wants a compiled prefix of its own.
 """
 
 from __future__ import annotations

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 
+from regraft.core.hashing import hash_bytes, hash_tensors
 from regraft.core.inputs import Batch, Inputs
 from regraft.inference.backends.backend import Backend
 from regraft.inference.backends.choice import repaid, wanted_backend
@@ -43,7 +42,6 @@ def open_for(
     device: torch.device,
     *,
     size: int,
-    facts: Mapping[str, object] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Backend:
     """The backend of that name, checked on the first ``size`` pieces; see :func:`open_backend`.
@@ -59,10 +57,22 @@ def open_for(
         _first(inputs, size),
         device,
         dtype=dtype,
-        facts=facts,
+        facts=_facts(trunk, cut),
         several=_shapes(inputs) > 1,
         instead=lambda: _others(name, trunk, cut, inputs, device),
     )
+
+
+def _facts(trunk: Trunk, cut: int) -> dict[str, object]:
+    """What a prefix is, as far as files can tell: compiled models are kept under these."""
+    names = set(trunk.block_names[:cut])
+    state = trunk.network.state_dict()
+    owned = {name: value for name, value in state.items() if trunk.block_of(name) in names}
+    return {
+        "weights": hash_tensors(owned),
+        "network": hash_bytes(repr(trunk.network).encode()),
+        "blocks": list(trunk.block_names[:cut]),
+    }
 
 
 def _others(name: str, trunk: Trunk, cut: int, inputs: Inputs, device: torch.device) -> tuple[str, ...]:

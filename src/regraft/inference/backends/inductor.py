@@ -23,7 +23,7 @@ MOST_SHAPES = 32
 
 
 class CompileBackend:
-    """The prefix compiled by ``torch.compile``, for each shape anew; what it generates is kept in the cache."""
+    """The prefix compiled by ``torch.compile``, for each shape anew; its code is kept in the cache."""
 
     def __init__(self, prefix: Prefix, device: torch.device, dtype: torch.dtype, store: dict[Any, Any]):
         if device.type == "cpu" and not cpp_compiler():
@@ -53,9 +53,10 @@ class NoCompilerError(RegraftError):
 
 def _compiled(prefix: Prefix, device: torch.device) -> Any:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled" / "inductor"))
-    if device.type == "cuda":
-        return torch.compile(prefix, dynamic=False, mode="reduce-overhead")
-    return torch.compile(prefix, dynamic=False)
+    mode = "reduce-overhead" if device.type == "cuda" else "default"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it imports warns about its own deprecated parts
+        return torch.compile(prefix, dynamic=False, mode=mode)
 
 
 def cpp_compiler() -> str | None:

@@ -1,8 +1,8 @@
 """Compiled artefacts that are kept between runs, so that a second process starts in a fraction of the time.
 
-An artefact is a folder below ``compiled`` in the cache, named by the hash of everything it depends on. It is made
-beside its place and renamed, so that half of one is never seen; ``made.json`` holds the hash of each of its files,
-and one that does not fit is dropped, aloud, and made again.
+An artefact is a folder below ``compiled`` in the cache, named by the hash of everything it depends on. It
+is made beside its place and renamed, so that half of one is never seen; ``made.json`` holds the hash of
+each of its files, and one that does not fit is dropped, aloud, and made again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Opened = TypeVar("Opened")
 
 @dataclass(frozen=True)
 class Kept:
-    """Artefacts of one prefix: ``facts`` is everything that they depend on beside what is asked of :meth:`open`."""
+    """Artefacts of one prefix: ``facts`` is all that they depend on beside what is asked of :meth:`open`."""
 
     facts: Mapping[str, object]
 

@@ -44,8 +44,8 @@ def open_backend(
     dtype
         What is multiplied: float32, or bfloat16 or float16 by choice. Activations are float32.
     facts
-        What the prefix is: the hash of its weights, its network and blocks. With them compiled models are shared
-        within this process and kept between runs; without them nothing is kept.
+        What the prefix is: the hash of its weights, its network and blocks. With them compiled models are
+        shared within this process and kept between runs; without them nothing is kept.
     several
         Whether batches of more shapes than this one will come.
     instead
@@ -73,14 +73,20 @@ class _Case:
 
     def about(self, name: str) -> dict[str, object]:
         """Everything that compiled models of this prefix depend on beside their shapes."""
-        versions = [versions_of(name), torch.__version__]
-        return {**(self.facts or {}), "compiled": [*versions, str(self.dtype), self.several, self.device.type]}
+        versions = [versions_of(name), torch.__version__, torch.get_num_threads()]
+        return {
+            **(self.facts or {}),
+            "compiled": [*versions, str(self.dtype), self.several, self.device.type],
+        }
 
 
 def _open(name: str, case: _Case) -> Backend | None:
     """The compiled backend; None, after a sentence, where it cannot be had or departs from eager."""
     if name == "openvino" and case.device.type != "cpu":
-        say(f"OpenVINO runs on a CPU, and the device is {case.device.type}; running the frozen layers eagerly.")
+        say(
+            f"OpenVINO runs on a CPU, and the device is {case.device.type}; "
+            "running the frozen layers eagerly."
+        )
         return None
     about = case.about(name)
     store: Store = OrderedDict() if case.facts is None else _store(hash_json(about))

@@ -1,4 +1,6 @@
-"""OpenVINO: the prefix converted from ``torch.export`` and compiled for this processor, one model for each shape."""
+"""OpenVINO: the prefix converted from ``torch.export`` and compiled for this processor, one model for each
+shape.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,6 @@ from regraft.inference.backends.kept import Kept
 
 MOST_SHAPES = 24
 """Compiled models of one prefix that are held at a time; texts have at most 18 lengths."""
-_LONGEST = 4096  # of a length that is left free
 _FILE = "model.xml"
 _FIXED = "lengths are fixed"  # noted in the store
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -89,7 +90,7 @@ class OpenVINOBackend:
         return openvino.Core().compile_model(model, "CPU", settings)
 
     def forget(self, batch: Batch) -> bool:
-        """Drop the models for a batch's shapes, the kept ones as well; says whether one had been kept before."""
+        """Drop the models for a batch's shapes, the kept ones as well; says whether one was kept."""
         self._store.pop(shapes_of(batch), None)
         known, self._known = self._known, False
         if known and self._kept is not None:
@@ -141,8 +142,8 @@ def _converted(prefix: Prefix, batch: Batch, free: bool) -> Any:
     import openvino
 
     tensors = tuple(batch.values())
-    length = torch.export.Dim("length", min=2, max=_LONGEST)
-    dynamic = (tuple({1: length} for _ in tensors),) if free else None
+    # AUTO finds by itself how lengths hang together and how large they may be.
+    dynamic = (tuple({1: torch.export.Dim.AUTO} for _ in tensors),) if free else None
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.export warns about its own deprecated parts
         program = torch.export.export(prefix, tensors, dynamic_shapes=dynamic)

@@ -1,9 +1,9 @@
 """How much a compiler can spare: counted on one piece, never timed, so that equal runs agree.
 
-What eager PyTorch loses beside a compiled network is not in the multiplications but between them: each convolution
-writes its result, and batch norms, activations and additions read and write it again, which a compiler does on the
-way. That loss grows with the numbers that convolutions write, not with their multiply-adds. Matrix products are as
-good as lossless on a CPU.
+What eager PyTorch loses beside a compiled network is not in the multiplications but between them: each
+convolution writes its result, and batch norms, activations and additions read and write it again, which a
+compiler does on the way. That loss grows with the numbers that convolutions write, not with their multiply-
+adds. Matrix products are as good as lossless on a CPU.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class _Counter(TorchDispatchMode):
     """Watches operators as they run."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.convolutions = self.matrices = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -94,9 +94,9 @@ def features(
     items
         Files, folders, globs, tables, texts, arrays, as for ``predict``; or a Target.
     out
-        A ``.safetensors`` file that is written while the network runs, so that memory stays flat: ``features``
-        and, where they are needed, ``lengths`` and ``examples``; names and what could not be read in its
-        metadata, or in a JSON file beside it where they are many.
+        A ``.safetensors`` file that is written while the network runs, so that memory stays flat:
+        ``features`` and, where they are needed, ``lengths`` and ``examples``; names and what could not be
+        read in its metadata, or in a JSON file beside it where they are many.
     cut
         The block after which the activation is taken.
     output

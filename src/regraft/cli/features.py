@@ -31,7 +31,7 @@ def features(
     backend: o.Backend = "auto",
     json: o.AsJson = False,
 ) -> None:
-    """Write what a source's network gives for ITEMS into a safetensors file. Labels are neither read nor kept.
+    """Write what a source's network gives for ITEMS into a safetensors file. No label is read.
 
     Examples: `regraft features photos/ --source packaged:efficientnet-lite0 --out photos.safetensors`;
     `regraft features reviews.csv --column body --source packaged:minilm --output tokens --out t.safetensors`;

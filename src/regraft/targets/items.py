@@ -94,7 +94,7 @@ def bounds(count: int, preprocessing: Preprocessing) -> Iterator[tuple[int, int]
     theirs are larger; the more items, the larger all parts are.
     """
     image = isinstance(preprocessing, ImagePreprocessing)
-    size, largest = (64, 512) if image else (2048, 4096)
+    size, largest = (64, 128) if image else (2048, 4096)
     largest = max(largest, count // _MOST_PARTS // 32 * 32)
     start = 0
     while start < count:

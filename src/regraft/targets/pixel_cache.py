@@ -29,7 +29,7 @@ from regraft.targets.decoding import Geometry, decode_into
 from regraft.targets.digests import Digests
 from regraft.targets.examples import ImageData
 
-_CHUNK = 32  # images that one process decodes before it marks them done
+_CHUNK = 32  # most images that one process decodes before it marks them done
 _IN_PROCESS = 64  # fewer images than this are not worth starting processes
 
 
@@ -102,7 +102,7 @@ class PixelCache:
         self, digests: np.ndarray, indices: list[int], data: Any, workers: int | None
     ) -> dict[bytes, str]:
         folder = self._new_shard(digests)
-        jobs = _chunks(indices, data)
+        jobs = _chunks(indices, data, _chunk_size(len(indices), workers or available_cores()))
         shape = self._shape(len(indices))
         bad: dict[bytes, str] = {}
         with progress("Decoding images", len(indices), unit="images") as advance:
@@ -153,10 +153,15 @@ def _by_index(digests: np.ndarray, reasons: dict[bytes, str]) -> dict[int, str]:
     return {index: reason for index, reason in named if reason is not None}
 
 
-def _chunks(indices: Sequence[int], data: Any) -> Iterator[list[tuple[int, ImageData]]]:
+def _chunk_size(count: int, workers: int) -> int:
+    """A few chunks for each process, so that all end at about the same time."""
+    return min(_CHUNK, max(4, -(-count // (4 * workers))))
+
+
+def _chunks(indices: Sequence[int], data: Any, size: int) -> Iterator[list[tuple[int, ImageData]]]:
     """Jobs for one process at a time; the data of a chunk are fetched when it is their turn."""
-    for start in range(0, len(indices), _CHUNK):
-        yield [(start + place, data[index]) for place, index in enumerate(indices[start : start + _CHUNK])]
+    for start in range(0, len(indices), size):
+        yield [(start + place, data[index]) for place, index in enumerate(indices[start : start + size])]
 
 
 def _run(

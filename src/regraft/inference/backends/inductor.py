@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regraft.core.errors import RegraftError
 from regraft.core.files import cache_folder
 from regraft.core.inputs import Batch
 from regraft.inference.backends.backend import Prefix
@@ -26,10 +25,6 @@ class CompileBackend:
     """The prefix compiled by ``torch.compile``, for each shape anew; its code is kept in the cache."""
 
     def __init__(self, prefix: Prefix, device: torch.device, dtype: torch.dtype, store: dict[Any, Any]):
-        if device.type == "cpu" and not cpp_compiler():
-            raise NoCompilerError(
-                "torch.compile needs a C++ compiler: install g++, or name one with the variable CXX"
-            )
         self.name = "compile"
         self._names, self._device, self._dtype = prefix.names, device, dtype
         if "module" not in store:
@@ -45,10 +40,6 @@ class CompileBackend:
             with torch._dynamo.config.patch(recompile_limit=MOST_SHAPES):
                 value: Tensor = self._module(*tensors)
         return value.cpu().float().clone()  # a CUDA graph's output is overwritten by the next run
-
-
-class NoCompilerError(RegraftError):
-    """There is no C++ compiler, without which ``torch.compile`` cannot work on a CPU."""
 
 
 def _compiled(prefix: Prefix, device: torch.device) -> Any:

@@ -16,7 +16,7 @@ from regraft.core.inputs import Batch
 from regraft.inference.backends.backend import TOLERANCES, Backend, Prefix
 from regraft.inference.backends.checked import CheckedBackend
 from regraft.inference.backends.eager import EagerBackend
-from regraft.inference.backends.inductor import CompileBackend, NoCompilerError
+from regraft.inference.backends.inductor import CompileBackend, cpp_compiler
 from regraft.inference.backends.kept import Kept
 from regraft.inference.backends.openvino import OpenVINOBackend
 from regraft.sources import Trunk
@@ -88,6 +88,12 @@ def _open(name: str, case: _Case) -> Backend | None:
             "running the frozen layers eagerly."
         )
         return None
+    if name == "compile" and case.device.type == "cpu" and not cpp_compiler():
+        say(
+            "torch.compile needs a C++ compiler: install g++, or name one with the variable CXX. "
+            "Running the frozen layers eagerly."
+        )
+        return None
     about = case.about(name)
     store: Store = OrderedDict() if case.facts is None else _store(hash_json(about))
     if "given up" in store:
@@ -97,8 +103,6 @@ def _open(name: str, case: _Case) -> Backend | None:
         opened, difference = _checked(name, case, store, Kept(about) if case.facts is not None else None)
     except MissingPackageError:
         raise
-    except NoCompilerError as error:
-        say(f"{error}. Running the frozen layers eagerly.")
     except Exception as error:  # noqa: BLE001
         say(f"The frozen layers cannot be compiled ({type(error).__name__}); running them eagerly.")
     else:

@@ -75,4 +75,4 @@ def meta(source: Source) -> None:
         skeleton = build_trunk(source)
     assert all(tensor.is_meta for tensor in skeleton.state_dict().values())
     assert sum(parameter.numel() for parameter in skeleton.parameters()) == source.parameters
-    assert skeleton.outputs == source.outputs
+    assert skeleton.stated_outputs == source.outputs

@@ -95,7 +95,7 @@ def test_vit_folder(vit: Path, exactness: SimpleNamespace) -> None:
     exactness.assert_meta(source)
 
 
-def test_network_without_a_known_chain_is_one_block(tmp_path: Path, exactness: SimpleNamespace) -> None:
+def test_network_without_a_known_chain_is_cut_by_its_graph(tmp_path: Path, exactness: SimpleNamespace) -> None:
     config = transformers.ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
     )
@@ -103,7 +103,7 @@ def test_network_without_a_known_chain_is_one_block(tmp_path: Path, exactness: S
     source = find(f"hf:{tmp_path}", size=32)
     trunk, batch = load_native(source), example_batch(source)
     native = transformers.AutoModel.from_pretrained(tmp_path).eval()
-    assert trunk.block_names == ("network",)
+    assert trunk.block_names == ("embedder", "encoder.stages.0", "encoder.stages.1", "pool")
     with torch.no_grad():
         assert torch.equal(trunk(batch), native(batch["pixels"]).pooler_output.flatten(1))
     assert trunk.width == 16

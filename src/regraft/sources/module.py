@@ -20,7 +20,7 @@ from regraft.core.inputs import Batch
 from regraft.core.preprocessing import Preprocessing
 from regraft.sources.skeleton import copy_module, makes_skeletons
 from regraft.sources.source import BuilderSpec, NativeHead, Source, Weights
-from regraft.sources.trunk import Block, Trunk
+from regraft.sources.trunk import Block, Run, Trunk
 
 
 def from_module(
@@ -37,7 +37,8 @@ def from_module(
     ``module`` takes ``pixels`` ``(pieces, channels, height, width)`` for images, ``input_ids`` and
     ``attention_mask`` ``(pieces, length)`` for text, and gives ``(pieces, width)``, or a map or tokens that
     are averaged. ``head`` is the name of the submodule that is its classifier: it is taken off. ``classes``
-    are that classifier's. A module that is ``nn.Sequential`` can be cut between its children.
+    are that classifier's. The module is cut between its children where it is ``nn.Sequential``, else where
+    its graph can be: see :mod:`regraft.sources.cutting`.
     """
     tensors = module.state_dict()
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
@@ -70,7 +71,7 @@ def from_handed(
     return replace(
         draft,
         builder=BuilderSpec("user", {"head": head or "", "width": width}),
-        outputs=trunk.outputs,
+        outputs=trunk.stated_outputs,
         heads=heads,
         parameters=sum(parameter.numel() for parameter in trunk.parameters()),
     )
@@ -93,7 +94,7 @@ def build_user(source: Source) -> Trunk:
     """The user's network as a trunk, fresh where memory is given to its weights."""
     options = source.builder.options
     network = _without_head(_make(source), options["head"], source.name)
-    return Trunk(network, _chain(network), options["width"])
+    return Trunk(network, _chain(network), options["width"], reads=source.preprocessing)
 
 
 def read_module(source: Source) -> dict[str, Tensor]:
@@ -108,7 +109,7 @@ def load_native(source: Source) -> Trunk | None:
         return None
     options = source.builder.options
     network = _without_head(copy_module(source.handed), options["head"], source.name)
-    return Trunk(network, _chain(network), options["width"])
+    return Trunk(network, _chain(network), options["width"], reads=source.preprocessing)
 
 
 def import_builder(text: str) -> Any:
@@ -190,9 +191,9 @@ def _heads(source: Source, head: str | None, classes: tuple[str, ...]) -> tuple[
     return (NativeHead(f"{head}.weight", f"{head}.bias", classes),) if head else ()
 
 
-def _chain(network: nn.Module) -> list[Block]:
+def _chain(network: nn.Module) -> list[Block] | Run:
     if type(network) is not nn.Sequential:
-        return [Block("network", _whole, ("",))]
+        return _whole
     names = [name for name, _ in network.named_children()]
     blocks = [Block(name, partial(_child, name), (name,)) for name in names]
     return [*blocks, Block("pool", _pool)]

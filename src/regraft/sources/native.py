@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from regraft.core.errors import SourceError
 from regraft.core.inputs import Batch
-from regraft.core.preprocessing import ImagePreprocessing
+from regraft.sources.example import example_of
 from regraft.sources.registry import build_trunk, builder_module, read_weights
 from regraft.sources.source import Source
 
@@ -24,7 +24,7 @@ def load_native(source: Source) -> Trunk:
     loader = getattr(builder_module(source), "load_native", None)
     native: Trunk | None = loader(source) if loader else None
     if native is not None:
-        return native.eval()
+        return native.reading(source.preprocessing).eval()
     trunk = build_trunk(source)
     missing = trunk.network.load_state_dict(read_weights(source), strict=False).missing_keys
     if missing:
@@ -37,22 +37,4 @@ def load_native(source: Source) -> Trunk:
 
 def example_batch(source: Source, *, count: int = 2, seed: int = 0) -> Batch:
     """Made-up inputs of the form that the source reads: noise of unit variance, or ids with a padded tail."""
-    import torch
-
-    from regraft.core.randomness import torch_generator
-
-    generator = torch_generator(seed, "example batch")
-    steps = source.preprocessing
-    if isinstance(steps, ImagePreprocessing):
-        return {"pixels": torch.randn(count, steps.channels, *steps.size, generator=generator)}
-    length = min(steps.max_length, 16)
-    ids = torch.randint(_vocabulary(steps.tokenizer), (count, length), generator=generator)
-    mask = torch.ones(count, length, dtype=torch.int64)
-    mask[-1, length // 2 :] = 0
-    return {"input_ids": ids.masked_fill(mask == 0, steps.pad_id), "attention_mask": mask}
-
-
-def _vocabulary(tokenizer: bytes) -> int:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_str(tokenizer.decode()).get_vocab_size()
+    return example_of(source.preprocessing, count=count, seed=seed)

@@ -111,7 +111,7 @@ def complete(source: Source) -> Source:
     with torch.device("meta"):
         trunk = build_trunk(source)
     count = sum(parameter.numel() for parameter in trunk.parameters())
-    return replace(source, outputs=trunk.outputs, parameters=count)
+    return replace(source, outputs=trunk.stated_outputs, parameters=count)
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def build_trunk(source: Source) -> Trunk:
         trunk = _load("module").build_user(source)
     else:
         trunk = builder_module(source).build(**source.builder.options)
-    return trunk
+    return trunk.reading(source.preprocessing)
 
 
 def open_weights(source: Source) -> Checkpoint:

@@ -86,7 +86,8 @@ class Source:
     preprocessing
         What an example has to go through before the network reads it.
     outputs
-        What the network can give: ``pooled``, ``tokens``, ``map``; see ``Trunk.output``.
+        What the network is known to give: ``pooled``, ``tokens``, ``map``; see ``Trunk.output``. Where a
+        chain has yet to be found, its trunk may give more.
     heads
         The heads that come with it.
     parameters

@@ -91,19 +91,17 @@ def _weight_file(name: str, config: Any) -> Path:
 
 
 def build(*, model: str, arguments: dict[str, Any]) -> Trunk:
-    """The network without its classifier: a chain where its forward pass is known, else one block."""
+    """The network without its classifier: a chain where its forward pass is known, else a found one."""
     from regraft.sources.trunk import Trunk
 
     timm = require_vision("timm", PURPOSE, EXTRA)
     network = timm.create_model(model, pretrained=False, num_classes=0, **arguments)
-    blocks, passing = _chain(network)
+    blocks, passing = _chain(network) or (_whole, None)
     return Trunk(network, blocks, getattr(network, "head_hidden_size", network.num_features), passing=passing)
 
 
-def _chain(network: Any) -> tuple[list[Block], dict[str, str]]:
+def _chain(network: Any) -> tuple[list[Block], dict[str, str]] | None:
     from timm.models import convnext, efficientnet, mobilenetv3, resnet, vision_transformer
-
-    from regraft.sources.trunk import Block
 
     chains = (
         (efficientnet.EfficientNet, _efficientnet),
@@ -117,7 +115,7 @@ def _chain(network: Any) -> tuple[list[Block], dict[str, str]]:
         same = isinstance(network, known) and type(network).forward_features is known.forward_features
         if same:
             return chain(network)
-    return [Block("network", _whole, ("",))], {}
+    return None
 
 
 def _efficientnet(network: Any) -> tuple[list[Block], dict[str, str]]:

@@ -103,7 +103,7 @@ def _inner(network: Any, name: str) -> Any:
 
 
 def build(*, model: str, arguments: dict[str, Any]) -> Trunk:
-    """The network without its last linear layer: a chain where its forward pass is known, else one block."""
+    """The network without its last linear layer: a chain where its forward pass is known, else found."""
     from torch import nn
 
     from regraft.sources.trunk import Trunk
@@ -113,14 +113,12 @@ def build(*, model: str, arguments: dict[str, Any]) -> Trunk:
     parent = network.get_submodule(path)
     width = getattr(parent, leaf).in_features
     setattr(parent, leaf, nn.Identity())
-    blocks, passing = _chain(network)
+    blocks, passing = _chain(network) or (_whole, None)
     return Trunk(network, blocks, width, passing=passing)
 
 
-def _chain(network: Any) -> tuple[list[Block], dict[str, str]]:
+def _chain(network: Any) -> tuple[list[Block], dict[str, str]] | None:
     from torchvision import models
-
-    from regraft.sources.trunk import Block
 
     if isinstance(network, models.ResNet):
         return _resnet(network)
@@ -128,7 +126,7 @@ def _chain(network: Any) -> tuple[list[Block], dict[str, str]]:
         return _features(network)
     if isinstance(network, models.VisionTransformer):
         return _vit(network)
-    return [Block("network", _whole, ("",))], {}
+    return None
 
 
 def _resnet(network: Any) -> tuple[list[Block], dict[str, str]]:

@@ -77,7 +77,7 @@ def pooler_arguments(model: Any, pooling: str) -> dict[str, bool]:
 
 
 def as_trunk(network: Any, pooling: str, width: int) -> Trunk:
-    """The chain of a network: blocks where its forward pass is known, else one block."""
+    """The chain of a network: blocks where its forward pass is known, else found ones."""
     name = type(network).__name__
     pool = Block("pool", partial(_pool, pooling))
     if name in _BERT_LIKE and not network.config.is_decoder and pooling != "native":
@@ -92,7 +92,7 @@ def as_trunk(network: Any, pooling: str, width: int) -> Trunk:
         norm = Block("layernorm", _vit_norm, ("layernorm",))
         blocks = [Block("embeddings", _vit_embeddings, ("embeddings",)), *layers, norm, pool]
         return Trunk(network, blocks, width, passing={"tokens": "layernorm"})
-    return Trunk(network, [Block("network", partial(_whole, pooling), ("",))], width)
+    return Trunk(network, partial(_whole, pooling), width)
 
 
 def open_weights(source: Source) -> Checkpoint:

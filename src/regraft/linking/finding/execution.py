@@ -12,7 +12,7 @@ from torch import nn
 from regraft.linking.finding.unit import Shape, Unit
 from regraft.linking.finding.units import named_units
 from regraft.linking.network import Network
-from regraft.linking.tracing.graph import with_fakes
+from regraft.sources.cutting.exporting import with_fakes
 
 _log = logging.getLogger(__name__)
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from regraft.linking.network import Call, Network, outputs_of
 from regraft.linking.tracing.operators import Operator, read_operators
+from regraft.sources.cutting.exporting import export_quietly, with_fakes
 
 _log = logging.getLogger(__name__)
 
@@ -35,8 +31,8 @@ def trace(network: Network, call: Call | None = None) -> Graph | None:
     call = call or network.example
     module = with_fakes(network.module)[0] if _has_meta(network.module) else network.module
     try:
-        with torch.no_grad(), _quiet():
-            exported = torch.export.export(TensorsOnly(module), call.args, call.kwargs, strict=False)
+        with torch.no_grad():
+            exported = export_quietly(TensorsOnly(module), call.args, kwargs=call.kwargs)
     except Exception as error:  # noqa: BLE001 - an export runs the user's own code, which may raise anything
         _log.info("%s does not export: %s", type(network.module).__name__, error)
         return None
@@ -60,26 +56,3 @@ class TensorsOnly(nn.Module):
 
 def _has_meta(module: nn.Module) -> bool:
     return any(tensor.is_meta for tensor in [*module.parameters(), *module.buffers()])
-
-
-def with_fakes(module: nn.Module) -> tuple[nn.Module, FakeTensorMode]:
-    """A copy whose tensors without memory are fake ones on the CPU, which an export can follow."""
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    memo: dict[int, Any] = {}
-    for tensor in [*module.parameters(), *module.buffers()]:
-        if not tensor.is_meta:
-            memo[id(tensor)] = tensor
-            continue
-        with mode:
-            fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-        is_parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(fake, requires_grad=False) if is_parameter else fake
-    return copy.deepcopy(module, memo), mode
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Exports warn about their own inside."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

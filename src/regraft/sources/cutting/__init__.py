@@ -1,0 +1,1 @@
+"""Finding where a network can be cut, and running what lies between two cuts."""

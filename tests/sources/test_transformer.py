@@ -95,7 +95,9 @@ def test_vit_folder(vit: Path, exactness: SimpleNamespace) -> None:
     exactness.assert_meta(source)
 
 
-def test_network_without_a_known_chain_is_cut_by_its_graph(tmp_path: Path, exactness: SimpleNamespace) -> None:
+def test_network_without_a_known_chain_is_cut_by_its_graph(
+    tmp_path: Path, exactness: SimpleNamespace
+) -> None:
     config = transformers.ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic"
     )

@@ -9,6 +9,7 @@ from torch import nn
 
 from regraft.core.errors import PlanError
 from regraft.linking import Grafted
+from regraft.sources.trunk import fold_names
 
 HEAD = "head"
 _TRUNK = "trunk.network."
@@ -44,6 +45,6 @@ def selected(model: Grafted, patterns: tuple[str, ...], *, purpose: str) -> dict
     parameters = dict(model.named_parameters())
     for pattern in patterns:
         if not any(matches(model, name, (pattern,)) for name in parameters):
-            there = ", ".join((*model.trunk.block_names, HEAD))
+            there = ", ".join((*fold_names(model.trunk.block_names), HEAD))
             raise PlanError(f"{purpose}: no layer is called {pattern!r}; the blocks are {there}")
     return {name: value for name, value in parameters.items() if matches(model, name, patterns)}

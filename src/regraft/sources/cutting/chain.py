@@ -44,6 +44,9 @@ class FoundChain:
         What an example of its inputs goes through; without it nothing can be found.
     """
 
+    # What is remembered for speed is no part of what a chain is, which others hash.
+    __slots__ = ("__dict__", "_known")
+
     def __init__(self, whole: Whole, reads: Preprocessing | None = None):
         self.whole, self.reads = whole, reads
         self._known: tuple[Hashable, Outline] | None = None

@@ -32,6 +32,7 @@ _HOMES = {
     "link": "regraft.api.link",
     "plan": "regraft.api.plan",
     "prove": "regraft.api.prove",
+    "replay": "regraft.api.replay",
     "resume": "regraft.api.fit",
     "transfer": "regraft.api.transfer",
     "BudgetError": _ERRORS,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot read the tab
     from regraft.api.link import link as link
     from regraft.api.plan import plan as plan
     from regraft.api.prove import prove as prove
+    from regraft.api.replay import replay as replay
     from regraft.api.transfer import transfer as transfer
     from regraft.core.errors import (
         BudgetError as BudgetError,

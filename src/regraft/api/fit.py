@@ -241,6 +241,17 @@ def _status(run: Run, processes: Processes) -> Iterator[None]:
         raise
 
 
+def open_run(folder: Path, *, sources: Mapping[str, Source] | None, builder: Any, network: Any) -> Workspace:
+    """The workspace of a run as it began, to look at: nothing of the run's folder is changed."""
+    run = Run.load(folder, builder=builder)
+    run.writes = False
+    plan, target = run.plan, reload(run.facts["origin"])
+    opened = open_models(plan, sources, builder, network)
+    steps = opened["student"].network.preprocessing
+    prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
+    return _open(run, plan, prepared, opened, Settings(**run.facts["settings"]), Processes())
+
+
 def _carry_out(
     run: Run,
     plan: Plan,

@@ -34,6 +34,7 @@ for _command in (
     models.plan,
     runs.fit,
     runs.resume,
+    runs.replay,
     results.prove,
     results.evaluate,
     results.predict,

@@ -137,6 +137,20 @@ def resume(
     _show(go_on(folder, builder=builder, settings=settings), json)
 
 
+def replay(folder: o.RunFolder, builder: o.BuilderOption = None, json: o.AsJson = False) -> None:
+    """Run the step again whose loss was not finite: which block it was, and the loss of each example."""
+    from dataclasses import asdict
+
+    from regraft.api.replay import replay as run_again
+
+    found = run_again(folder, builder=builder)
+    if json:
+        # JSON knows no values that are not finite.
+        o.print_json({**asdict(found), "losses": [[name, repr(loss)] for name, loss in found.losses]})
+        return
+    print(found)
+
+
 def _show(run: Run, json: bool) -> None:
     if not run.writes:
         return  # the process that wrote it shows it

@@ -93,10 +93,10 @@ class StepGuard:
                 return work()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
-                    self._undo()
+                    self.undo()
                     raise
             # Behind the except block, whose traceback would hold the failed step's tensors.
-            self._undo()
+            self.undo()
             self._halve()
 
     def beat(self, *, now: bool = False) -> None:
@@ -104,7 +104,12 @@ class StepGuard:
         standing = self.run.standing
         self.heart.beat(self.run.stage.name, standing.step, standing.slices, now=now)
 
-    def _undo(self) -> None:
+    def take(self) -> None:
+        """Remember the model's buffers of now, for :meth:`undo`."""
+        self._buffers.take()
+
+    def undo(self) -> None:
+        """Drop gradients and put buffers back, as after a step that failed."""
         self.run.optimiser.zero_grad(set_to_none=True)
         self._buffers.restore()
         if self.work.device.type == "cuda":
@@ -135,7 +140,7 @@ class StepGuard:
         try:
             return measure_need(self._try, trained, states=_states(run), copies=_copies(run))
         finally:
-            self._undo()
+            self.undo()
 
     def _try(self, count: int) -> None:
         """Forward and backward over ``count`` of the examples that take the most."""

@@ -29,6 +29,7 @@ from regraft.engine.prefetch import Reader
 from regraft.engine.processes import Lockstep
 from regraft.engine.rate_finder import find_rates, use_rates
 from regraft.engine.reading import open_reading
+from regraft.engine.replay import keep_step
 from regraft.engine.schedules import rate_factor
 from regraft.engine.slices import Slice
 from regraft.engine.step_guard import StepGuard
@@ -197,7 +198,12 @@ class TrainStageRun:
     def _step(self) -> float:
         """One optimiser step over ``accumulate`` batches; returns its loss."""
         set_rates(self.optimiser, self._factor())
-        total = self.gradients(self.standing.step)
+        try:
+            total = self.gradients(self.standing.step)
+        except NonFiniteLossError as error:
+            self.guard.undo()
+            keep_step(self, error)
+            raise
         if self.precision.step(self.optimiser):
             for average in self.averages:
                 average.follow(self.standing.step)

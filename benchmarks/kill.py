@@ -56,6 +56,7 @@ from regraft.strategies import plan_for
 from regraft.targets import Target
 
 LIMIT = 300.0  # seconds after which a child is taken for hanging
+MEASURED = ("seconds", "memory", "examples_per_second")  # of the machine at that time, not of the run
 WAYS = ("time", "time", "save", "stage", "features")
 
 
@@ -249,7 +250,13 @@ class Trial:
     def result(self) -> dict[str, str]:
         """Hashes of the weights, the figures and the history without its seconds."""
         lines = [json.loads(line) for line in (self.out / "history.jsonl").read_text().splitlines()]
-        bare = json.dumps([{key: value for key, value in line.items() if key != "seconds"} for line in lines])
+        bare = json.dumps(
+            [
+                {key: value for key, value in line.items() if key not in MEASURED}
+                for line in lines
+                if line["kind"] not in MEASURED
+            ]
+        )
         files = {"weights": "model.safetensors", "figures": "metrics.json"}
         found = {what: (self.out / file).read_bytes() for what, file in files.items()}
         found["history"] = bare.encode()

@@ -20,6 +20,7 @@ from regraft.api.beginning import (
 from regraft.api.finishing import close, finish
 from regraft.api.opening import check_folder, link_of, open_models
 from regraft.api.plan import as_plan
+from regraft.api.streams import OtherData, find_streams, find_streams_again, prepare_streams, record_streams
 from regraft.core.console import say
 from regraft.core.disk import full_disk_told, is_full_disk
 from regraft.core.errors import ResumeError, UnreadableError
@@ -30,6 +31,7 @@ from regraft.engine.lock import locked
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.engine.processes import Processes, SharedCheckpoints, joined
 from regraft.inference.cache import keep_within
+from regraft.engine.stream_data import StreamData
 from regraft.linking import Link
 from regraft.linking.saving import describe_link
 from regraft.plans import Plan, plan_hash, write_plan
@@ -45,6 +47,7 @@ def fit(
     sources: Mapping[str, Source] | None = None,
     builder: Any = None,
     network: Any = None,
+    streams: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
     command: Sequence[str] = (),
@@ -71,6 +74,9 @@ def fit(
     network
         The network of a model whose plan names one beside its source: a Source, or what builds it. Without
         it ``builder`` is what builds that network.
+    streams
+        By the plan's names, data of streams that read other data than the target: with labels of the same
+        classes (a Target, or what one is loaded from), or without (paths, texts, arrays).
     settings
         Device, threads, backend.
     max_unreadable
@@ -95,11 +101,14 @@ def fit(
         settings.apply()
         processes.same(data=data.fingerprint, plan=plan_hash(written))
         with _held(Path(out), processes):
+            others = find_streams(written, streams, Path(out) if processes.leads else None)
             kept = data.save(Path(out) / "data") if processes.leads else data
             run = _begin(
                 Path(out), written, kept, settings, opened, builder, max_unreadable, command, processes
             )
-            return _carry_out(run, written, kept, settings, opened, processes)
+            if others:
+                run.note(streams={name: {"origin": other.origin} for name, other in others.items()})
+            return _carry_out(run, written, kept, settings, opened, processes, others)
 
 
 def _begin(
@@ -141,11 +150,13 @@ def resume(
     sources: Mapping[str, Source] | None = None,
     builder: Any = None,
     network: Any = None,
+    streams: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
 ) -> Run:
     """Go on with a run that was interrupted or killed; the result is what it would have been, to the bit.
 
-    ``sources``, ``builder`` and ``network`` are those of :func:`regraft.fit`.
+    ``sources``, ``builder``, ``network`` and ``streams`` are those of :func:`regraft.fit`; streams whose data
+    lie on disk are found again.
     Raises :class:`ResumeError` where the data, the plan or the source's weights are no longer those of the
     run, saying what changed, and where another process is working on it. Other packages, threads or settings
     than the run began with are told, and it goes on.
@@ -157,7 +168,7 @@ def resume(
     with joined(settings) as processes, _held(run.folder, processes):
         run = Run.load(folder, builder=builder)  # as it is now that nobody else writes it
         run.writes = processes.leads
-        return _resume(run, settings, processes, sources, network)
+        return _resume(run, settings, processes, sources, network, streams)
 
 
 @contextmanager
@@ -186,6 +197,7 @@ def _resume(
     processes: Processes,
     sources: Mapping[str, Source] | None,
     network: Any,
+    streams: Mapping[str, Any] | None,
 ) -> Run:
     if run.status == "done":  # killed between its last figures and its report
         if run.writes:
@@ -199,9 +211,10 @@ def _resume(
     check_sources(run, opened)
     compare_circumstances(run, settings, plan)
     run.opened, run.builder = opened, opened["student"].network.handed or run.builder
+    others = find_streams_again(run, streams)
     # A run that could still say how it ended was not killed.
     killed = killed_for_memory(run.folder) if run.status == "running" else None
-    return _carry_out(run, plan, target, settings, opened, processes, killed)
+    return _carry_out(run, plan, target, settings, opened, processes, others, killed)
 
 
 def _check_world(run: Run, processes: Processes) -> None:
@@ -259,6 +272,7 @@ def _carry_out(
     settings: Settings,
     opened: dict[str, Opened],
     processes: Processes,
+    others: Mapping[str, OtherData],
     killed: Killed | None = None,
 ) -> Run:
     start = time.monotonic()
@@ -266,9 +280,12 @@ def _carry_out(
     with _status(run, processes):
         steps = student.network.preprocessing
         with processes.leader_first("while the examples are decoded"):
-            prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
+            allowed = run.facts["max_unreadable"]
+            prepared = prepare(target, steps, max_unreadable=allowed)
+            made = prepare_streams(others, plan, prepared.target.tasks, steps, max_unreadable=allowed)
+        record_streams(run, others, made)
         run.note(status="running")
-        work = _open(run, plan, prepared, opened, settings, processes)
+        work = _open(run, plan, prepared, opened, settings, processes, made)
         work.killed = killed
         work.spend("read", time.monotonic() - start)
         execute(work)
@@ -284,6 +301,7 @@ def _open(
     opened: dict[str, Opened],
     settings: Settings,
     processes: Processes,
+    others: Mapping[str, StreamData],
 ) -> Workspace:
     target = prepared.target
     for note in target.notes:
@@ -293,7 +311,7 @@ def _open(
     tasks = fitted_tasks(target, draw)
     links = {name: link_of(plan, name, pair, tasks) for name, pair in opened.items()}
     if run.writes:
-        _write_records(run, target, draw, links)
+        _write_records(run, target, draw, links, others)
     folder = run.folder / "checkpoints"
     return open_workspace(
         plan,
@@ -306,10 +324,13 @@ def _open(
         history=History(run.folder / "history.jsonl" if run.writes else None),
         checkpoints=SharedCheckpoints(folder, processes) if processes.many else Checkpoints(folder),
         processes=processes,
+        others=others,
     )
 
 
-def _write_records(run: Run, target: Target, draw: Draw, links: dict[str, Link]) -> None:
+def _write_records(
+    run: Run, target: Target, draw: Draw, links: dict[str, Link], others: Mapping[str, StreamData]
+) -> None:
     """What is known before anything is trained: data, links, what could not be read."""
     summary = target.summary()
     summary["parts"] = {
@@ -317,6 +338,11 @@ def _write_records(run: Run, target: Target, draw: Draw, links: dict[str, Link])
         "validation": len(draw.validation),
         "test": len(target.test),
     }
+    if others:
+        summary["streams"] = {
+            name: {"fingerprint": data.fingerprint, "examples": len(data.contents)}
+            for name, data in others.items()
+        }
     write_json(run.folder / "target.json", summary)
     write_json(
         run.folder / "link.json", {"models": {name: describe_link(link) for name, link in links.items()}}

@@ -124,7 +124,7 @@ def check_folder(folder: Path) -> None:
         hint = "" if run.status == "done" else f", or go on with it: regraft resume {folder}"
         raise UsageError(f"{folder} holds a run already ({run.status}{why}). Give another --out{hint}")
     # A run that was killed before its run.json was written leaves no more than these.
-    if all(path.name in ("plan.yaml", "data", "begun", ".lock") for path in folder.iterdir()):
+    if all(path.name in ("plan.yaml", "data", "streams", "begun", ".lock") for path in folder.iterdir()):
         return
     raise UsageError(f"--out {folder} is not empty and holds no run; give a new folder")
 

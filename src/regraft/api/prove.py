@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from regraft.api.opening import link_of, open_models
+from regraft.api.streams import find_streams_again, prepare_streams
 from regraft.core.console import say
 from regraft.core.errors import BundleError, UsageError
 from regraft.engine import Opened, Run, Settings
 from regraft.engine.price import price
 from regraft.engine.processes import refuse_many
+from regraft.engine.stream_data import StreamData
 from regraft.evidence import BaselineArm, Evidence, Ledger, TrainedArm, judge, run_trials
 from regraft.evidence.arms import Arm
 from regraft.linking import Blueprint, Link, find_link
@@ -104,6 +106,7 @@ class _Case:
     prepared: Prepared
     settings: Settings
     spec: Any
+    others: dict[str, StreamData]
 
     @property
     def target(self) -> Target:
@@ -122,7 +125,15 @@ class _Case:
     def trained(self, name: str, kind: Any, plans: list[Plan]) -> TrainedArm:
         weights, network = self.opened.weights, self.opened.network
         return TrainedArm(
-            name, kind, plans, weights, self.prepared, self.spec.name, self.settings, network=network
+            name,
+            kind,
+            plans,
+            weights,
+            self.prepared,
+            self.spec.name,
+            self.settings,
+            network=network,
+            others=self.others,
         )
 
     def untrained(self, name: str, plans: list[Plan], network: Source, prepared: Prepared) -> TrainedArm:
@@ -142,7 +153,10 @@ def _open_case(run: Run, opened: Opened, output: str | None) -> _Case:
     name = output or next(iter(specs))
     if name not in specs:
         raise UsageError(f"there is no output {name!r}; there are: {', '.join(specs)}")
-    return _Case(plan, opened, prepared, Settings(**run.facts["settings"]), specs[name])
+    found = find_streams_again(run, None)
+    allowed = run.facts["max_unreadable"]
+    others = prepare_streams(found, plan, prepared.target.tasks, steps, max_unreadable=allowed)
+    return _Case(plan, opened, prepared, Settings(**run.facts["settings"]), specs[name], others)
 
 
 def _arms(case: _Case, scratch: str, seeds: int, budget: float | None) -> list[Arm]:

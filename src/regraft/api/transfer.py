@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def transfer(
     changes: Sequence[str] = (),
     maps: Sequence[str] = (),
     waivers: Sequence[str] = (),
+    streams: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
     command: Sequence[str] = (),
@@ -62,6 +63,8 @@ def transfer(
         A plan to carry out instead of writing one.
     maps, waivers
         See :func:`regraft.link`: renamings of source tensors, patterns of rows that are excused.
+    streams
+        See :func:`regraft.fit`.
     settings
         Device, threads, backend.
     max_unreadable
@@ -96,6 +99,7 @@ def transfer(
         sources=sources,
         builder=options.get("builder"),
         network=network,
+        streams=streams,
         settings=settings,
         max_unreadable=max_unreadable,
         command=command,

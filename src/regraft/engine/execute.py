@@ -107,6 +107,7 @@ def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -
         **facts,
         "plan": plan_hash(work.plan),
         "data": work.target.fingerprint,
+        "streams": {name: data.fingerprint for name, data in work.others.items()},
         "history": len(work.history.lines),
         "trained": sorted(work.trained),
         "seconds": work.seconds,
@@ -127,6 +128,12 @@ def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
     if state["data"] != work.target.fingerprint:
         raise ResumeError(
             "the data have changed since the checkpoint was written. Put them back, or fit into a new folder."
+        )
+    changed = [n for n, data in work.others.items() if state["streams"].get(n) != data.fingerprint]
+    if changed:
+        raise ResumeError(
+            f"the data of the stream {', '.join(changed)} have changed since the checkpoint was written. Put "
+            "them back, or fit into a new folder."
         )
     assert work.movement is not None
     work.movement.restore(checkpoint)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from regraft.core.console import say
 from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
@@ -12,6 +14,7 @@ from regraft.engine.history import History
 from regraft.engine.objective import check_terms
 from regraft.engine.processes import ALONE, Processes
 from regraft.engine.settings import Settings
+from regraft.engine.stream_data import StreamData
 from regraft.engine.workspace import Workspace
 from regraft.linking import Grafted, Link
 from regraft.plans import Plan
@@ -48,8 +51,12 @@ def open_workspace(
     checkpoints: Checkpoints | None = None,
     keep: bool = True,
     processes: Processes = ALONE,
+    others: Mapping[str, StreamData] | None = None,
 ) -> Workspace:
     """Load every model of the plan by its link and put it on the device.
+
+    ``others`` are the data of streams that do not read the target; examples that are in the target's test or
+    validation part are left out of them, aloud.
 
     A model that is initialised afresh gets its own code's initialisation, drawn by the plan's seed.
     Raises LinkError where a link covers less than the plan requires.
@@ -73,7 +80,22 @@ def open_workspace(
         checkpoints=checkpoints,
         keep=keep,
         processes=processes,
+        others={name: _apart(data, target, draw) for name, data in (others or {}).items()},
     )
+
+
+def _apart(data: StreamData, target: Target, draw: Draw) -> StreamData:
+    """A stream's data without what stands in the target's test or validation part, found by content."""
+    hashes = target.examples.hashes
+    held = {hashes[int(index)] for index in np.concatenate([target.test, draw.validation])}
+    left = data.without(held)
+    gone = len(data.examples) - len(left.examples)
+    if gone:
+        say(
+            f"{gone} examples of the stream {data.name!r} are in the target's test or validation part as "
+            "well; they are left out of the stream."
+        )
+    return left
 
 
 def _load(plan: Plan, name: str, links: Mapping[str, Link]) -> Grafted:

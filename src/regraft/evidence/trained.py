@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from regraft.engine import Settings, Workspace, execute, open_workspace
 from regraft.engine.open import fitted_tasks
+from regraft.engine.stream_data import StreamData
 from regraft.evidence.arms import ArmKind, ArmResult
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan, SolveStage, TrainStage
@@ -40,6 +41,8 @@ class TrainedArm:
         What a trial is thought to cost, or None.
     network
         Whose network it is, where that is not the source's own.
+    others
+        By stream, the data of those that do not read the target.
     """
 
     name: str
@@ -51,6 +54,7 @@ class TrainedArm:
     settings: Settings
     expected_seconds: float | None = None
     network: Source | None = None
+    others: Mapping[str, StreamData] | None = None
     _warm: bool = field(default=False, init=False, repr=False)
     _link: Link | None = field(default=None, init=False, repr=False)
 
@@ -98,7 +102,14 @@ class TrainedArm:
         link = self._link_for(plan, Blueprint(self.network or self.source, tuple(tasks.values())), draw.seed)
         seeded = plan.model_copy(update={"seed": draw.seed})
         return open_workspace(
-            seeded, target, self.prepared.inputs, {"student": link}, tasks, draw, settings=self.settings
+            seeded,
+            target,
+            self.prepared.inputs,
+            {"student": link},
+            tasks,
+            draw,
+            settings=self.settings,
+            others=self.others,
         )
 
     def _link_for(self, plan: Plan, blueprint: Blueprint, seed: int) -> Link:

@@ -41,12 +41,15 @@ class Items:
         ``int64``: indices into ``names`` that ``inputs`` is aligned with.
     errors
         The reason of each other item, by its index into ``names``.
+    hashes
+        Content hash of each readable item, aligned with ``inputs``.
     """
 
     names: list[str]
     inputs: Inputs
     readable: np.ndarray
     errors: dict[int, str]
+    hashes: Digests
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +244,7 @@ def _read_images(items: Sequence[_Item], preprocessing: ImagePreprocessing) -> I
     names = [item.name for item in items]
     inputs = ImageInputs([names[index] for index in readable], kept, cache.find(kept.array), preprocessing)
     weakref.finalize(inputs, shutil.rmtree, folder, True)
-    return Items(names, inputs, readable, dict(sorted(errors.items())))
+    return Items(names, inputs, readable, dict(sorted(errors.items())), kept)
 
 
 def _image_digests(items: Sequence[_Item], errors: dict[int, str]) -> dict[int, bytes]:
@@ -322,4 +325,4 @@ def _read_texts(items: Sequence[_Item], preprocessing: TextPreprocessing) -> Ite
     names = [item.name for item in items]
     tokens = tokenise_here([texts[index].decode("utf-8") for index in readable], preprocessing)
     inputs = TextInputs([names[index] for index in readable], hashes, tokens, preprocessing)
-    return Items(names, inputs, readable, errors)
+    return Items(names, inputs, readable, errors, hashes)

@@ -30,6 +30,11 @@ def encode_known(columns: Mapping[str, Any], specs: tuple[TaskSpec, ...]) -> lis
 
 def known(target: Target, specs: tuple[TaskSpec, ...]) -> Target:
     """A target whose labels are encoded as these tasks do, all of it in the test part."""
+    return replace(encoded_as(target, specs), part=np.full(len(target), TEST, dtype=np.int8))
+
+
+def encoded_as(target: Target, specs: tuple[TaskSpec, ...]) -> Target:
+    """A target whose labels are encoded as these tasks do; errors as :func:`encode_known`."""
     outputs = {spec.name: spec for spec in specs}
     if len(specs) == len(target.tasks) == 1:
         outputs = {target.tasks[0].name: specs[0]}
@@ -39,7 +44,6 @@ def known(target: Target, specs: tuple[TaskSpec, ...]) -> Target:
     return replace(
         target,
         tasks=specs,
-        part=np.full(len(target), TEST, dtype=np.int8),
         _labels={output.spec.name: output.values for output in encoded},
     )
 

@@ -30,8 +30,8 @@ from regraft.engine.heartbeat import Killed, killed_for_memory
 from regraft.engine.lock import locked
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.engine.processes import Processes, SharedCheckpoints, joined
-from regraft.inference.cache import keep_within
 from regraft.engine.stream_data import StreamData
+from regraft.inference.cache import keep_within
 from regraft.linking import Link
 from regraft.linking.saving import describe_link
 from regraft.plans import Plan, plan_hash, write_plan

@@ -117,6 +117,14 @@ Precision = Annotated[
         rich_help_panel=_COMPUTE,
     ),
 ]
+Sharding = Annotated[
+    str,
+    typer.Option(
+        help="none, or full: trained weights, gradients and optimiser are divided among the processes that "
+        "torchrun started.",
+        rich_help_panel=_COMPUTE,
+    ),
+]
 Workers = Annotated[
     int,
     typer.Option(

@@ -59,6 +59,7 @@ def fit(
     precision: o.Precision = "float32",
     cache_limit: o.CacheLimit = None,
     activations: o.Activations = "float32",
+    sharding: o.Sharding = "none",
     json: o.AsJson = False,
 ) -> None:
     """Train a model on DATA and write a run: the model, its figures on held-out data, a report.
@@ -107,6 +108,7 @@ def fit(
             precision=precision,
             cache_limit=o.bytes_of(cache_limit),
             activations=activations,
+            sharding=sharding,
         ),
         max_unreadable=max_unreadable,
         command=["regraft", *sys.argv[1:]],

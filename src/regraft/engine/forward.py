@@ -13,7 +13,7 @@ from regraft.core.inputs import Batch, Inputs, View
 from regraft.engine.frozen import Frozen
 from regraft.engine.mixing import Portion
 from regraft.inference import LazyBatch, pieces_of
-from regraft.linking import Grafted, pool_pieces
+from regraft.linking import Grafted
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Forward:
             activation = activation if portion.late else portion.mix(activation)
         left = examples if portion.late else portion.own
         pieces, positions = pieces_of(self.inputs, left)
-        features = self.model.trunk.suffix(activation, LazyBatch(read), cut=cut)
         owners = torch.from_numpy(positions).to(self.device)
         weights = torch.from_numpy(np.asarray(self.inputs.weights)[pieces]).to(self.device)
-        pooled = pool_pieces(features, owners, weights, len(left))
-        return self.model.head_outputs(portion.mix(pooled) if portion.late else pooled)
+        mix = portion.mix if portion.late else None
+        batch = LazyBatch(read)
+        return self.model.outputs_from(activation, batch, owners, weights, len(left), cut=cut, mix=mix)

@@ -10,6 +10,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from regraft.core.errors import PlanError
 from regraft.engine.freezing import Freeze
 from regraft.engine.patterns import matches
+from regraft.engine.processes.sharding import divided_like
 from regraft.linking import Grafted
 from regraft.plans import GroupSpec, OptimiserSpec
 
@@ -80,7 +81,7 @@ def restore_optimiser(optimiser: Optimizer, tensors: dict[str, torch.Tensor]) ->
         index, key = name.split(".", 1)
         parameter = ordered[int(index)]
         # AdamW counts its steps on the CPU whatever the device.
-        moved = value if value.ndim == 0 else value.to(parameter.device)
+        moved = value if value.ndim == 0 else divided_like(value.to(parameter.device), parameter)
         optimiser.state[parameter][key] = moved.clone()
 
 

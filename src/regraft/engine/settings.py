@@ -12,6 +12,7 @@ from regraft.engine.precision import PRECISIONS, check_precision
 from regraft.inference.backends import BACKENDS
 from regraft.inference.storing import ACTIVATIONS
 
+SHARDING = ("none", "full")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -41,6 +42,8 @@ class Settings:
         space that there is for it, 50 GB at most.
     activations
         How what frozen layers give is kept: ``float32``, exact, or ``float16``, in half the space.
+    sharding
+        ``none``, or ``full``: trained weights are divided among the processes that a launcher started.
     """
 
     device: str = "auto"
@@ -51,6 +54,7 @@ class Settings:
     precision: str = "float32"
     cache_limit: int | None = None
     activations: str = "float32"
+    sharding: str = "none"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -65,6 +69,8 @@ class Settings:
             )
         if self.cache_limit is not None and self.cache_limit < 0:
             raise UsageError(f"--cache-limit wants a size from 0, as 20GB; got {self.cache_limit}")
+        if self.sharding not in SHARDING:
+            raise UsageError(f"there is no sharding {self.sharding!r}; there are: {', '.join(SHARDING)}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"--threads wants a whole number from 1; got {self.threads}")
         if self.workers < 0:

@@ -28,6 +28,7 @@ from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader
 from regraft.engine.processes import Lockstep
 from regraft.engine.rate_finder import find_rates, use_rates
+from regraft.engine.processes.sharding import whole
 from regraft.engine.reading import open_reading
 from regraft.engine.replay import keep_step
 from regraft.engine.schedules import rate_factor
@@ -90,13 +91,15 @@ class TrainStageRun:
         )
         self.freeze.set_gradients(self.model)
         self.lockstep = Lockstep(work.processes, self.model)
+        reading = open_reading(stage, work, self.freeze)
+        self.forward = reading.forward
+        self.leading = next(iter(reading.streams.values()))
+        few = self.leading.examples[:2]
+        self.lockstep.shard(work.settings.sharding, self.freeze.trainable, lambda: self.forward(few))
         self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
         self.averages = open_averages(work, stage.model, self.freeze)
         self.precision = Precision(work.settings.precision, work.device)
-        reading = open_reading(stage, work, self.freeze)
-        self.forward = reading.forward
         self.judged = judged_model(stage, work)
-        self.leading = next(iter(reading.streams.values()))
         self.reader = self._reader(reading.streams)
         self.objective = Objective(
             make_terms(stage),
@@ -135,7 +138,8 @@ class TrainStageRun:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of this stage; the model's weights are already in place."""
-        self.standing = _Standing.of(checkpoint.state["standing"], checkpoint.tensors.get("best", {}))
+        best = self.lockstep.divided(checkpoint.tensors.get("best", {}))
+        self.standing = _Standing.of(checkpoint.state["standing"], best)
         restore_optimiser(self.optimiser, checkpoint.tensors.get("optimiser", {}))
         self.precision.restore(checkpoint.state["precision"])
 
@@ -173,6 +177,7 @@ class TrainStageRun:
                     f"Stage {self.stage.name!r} keeps the weights that it began with: no epoch had a lower "
                     "validation loss. More epochs, or other rates, may do better."
                 )
+        self.lockstep.end()
         self.model.eval()
         self.freeze.check(self.model, before)
         self.work.trained.update(self.freeze.trainable)
@@ -240,6 +245,7 @@ class TrainStageRun:
         trained = [p for group in self.optimiser.param_groups for p in group["params"]]
         limit = self.stage.optimiser.clip
         norm = torch.nn.utils.clip_grad_norm_(trained, limit if limit is not None else float("inf"))
+        norm = whole(norm)
         if not torch.isfinite(norm):
             first = self.leading.at(self.standing.step)[:8]
             names = ", ".join(self.work.inputs.names[int(i)] for i in first)

@@ -9,6 +9,8 @@ import torch
 
 from regraft.core.randomness import torch_randomness
 from regraft.engine.forward import Forward
+from regraft.engine.processes.group import ALONE
+from regraft.engine.processes.sharding import no_gradients
 from regraft.engine.processes.shares import outputs_shared
 from regraft.engine.workspace import Workspace
 
@@ -36,7 +38,7 @@ def predict_logits(forward: Forward, examples: np.ndarray, *, slices: int = 1) -
     batch = max(_BATCH // slices, 1)
     forward.model.eval()
     parts: dict[str, list[np.ndarray]] = {}
-    with torch.inference_mode():
+    with no_gradients(forward.model):
         for start in range(0, len(examples), batch):
             # Some layers draw in eval() too; what they draw has to be the same in a resumed run.
             with torch_randomness(0, "validation", start):
@@ -49,9 +51,9 @@ def predict_logits(forward: Forward, examples: np.ndarray, *, slices: int = 1) -
 def validate(forward: Forward, work: Workspace, *, slices: int = 1) -> Validation:
     """Run the model on the draw's validation examples; the model is left in ``eval()``."""
     examples = work.draw.validation
-    logits = outputs_shared(
-        work.processes, examples, lambda chosen: predict_logits(forward, chosen, slices=slices)
-    )
+    # Processes that put weights together have to take as many batches as the others.
+    alone = ALONE if work.settings.sharding != "none" else work.processes
+    logits = outputs_shared(alone, examples, lambda chosen: predict_logits(forward, chosen, slices=slices))
     labels = work.target.labels(examples)
     loss, metrics = 0.0, {}
     for name, task in work.tasks.items():

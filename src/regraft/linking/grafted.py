@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,24 @@ class Grafted(nn.Module):
     def features(self, inputs: Batch, owners: Tensor, weights: Tensor, examples: int) -> Tensor:
         """Features of each example, ``Float[Tensor, "examples width"]``."""
         return pool_pieces(self.trunk(inputs), owners, weights, examples)
+
+    def outputs_from(
+        self,
+        activation: Tensor | None,
+        inputs: Batch,
+        owners: Tensor,
+        weights: Tensor,
+        examples: int,
+        *,
+        cut: int,
+        mix: Callable[[Tensor], Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """As :meth:`forward`, from the activation after the first ``cut`` blocks of the trunk.
+
+        ``mix`` is what becomes of the examples' features before the heads read them.
+        """
+        features = pool_pieces(self.trunk.suffix(activation, inputs, cut=cut), owners, weights, examples)
+        return self.head_outputs(features if mix is None else mix(features))
 
     def head_outputs(self, features: Tensor) -> dict[str, Tensor]:
         """What each head gives for features of examples, by output name."""

@@ -65,6 +65,11 @@ def joined(settings: Settings) -> Iterator[Processes]:
     At the end all wait for each other. An error of one ends all: see :mod:`regraft.engine.processes.failure`.
     """
     if launched() == 1:
+        if settings.sharding != "none":
+            raise UsageError(
+                f"--sharding {settings.sharding} divides weights among processes and there is one. Type: "
+                f"torchrun --nproc-per-node 2 -m regraft fit .. --sharding {settings.sharding}"
+            )
         _say_if_alone()
         yield ALONE
         return

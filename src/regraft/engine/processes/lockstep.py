@@ -18,6 +18,7 @@ from regraft.core.console import say
 from regraft.core.errors import TrainingError
 from regraft.core.hashing import hash_tensors
 from regraft.engine.processes.group import Processes
+from regraft.engine.processes.sharding import Sharded, divided_like, is_divided
 from regraft.linking import Grafted
 
 
@@ -33,7 +34,27 @@ class Lockstep:
     def __init__(self, processes: Processes, model: Grafted):
         self.processes, self.model = processes, model
         self._drawn = False
+        self.sharded: Sharded | None = None
         processes.spread([*model.parameters(), *model.buffers()])
+
+    def shard(self, sharding: str, trained: frozenset[str], probe: Callable[[], dict[str, Tensor]]) -> None:
+        """Divide the trained weights among the processes, where that is asked for; before the optimiser."""
+        if sharding == "full" and self.processes.many:
+            self.model.eval()
+            self.sharded = Sharded(self.processes, self.model, trained, probe)
+
+    def divided(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Whole tensors by name, divided as the model's are."""
+        if not self.sharded:
+            return tensors
+        state = self.model.state_dict()
+        return {name: divided_like(value, state[name]) for name, value in tensors.items() if name in state}
+
+    def end(self) -> None:
+        """Make the model what it was: an ordinary one."""
+        if self.sharded:
+            self.sharded.undo()
+            self.sharded = None
 
     def explain(self, stage: str) -> None:
         """Say what differs from one process with the whole batch; called with the modes of training set."""
@@ -69,12 +90,14 @@ class Lockstep:
         loss, failure = 0.0, None
         try:
             loss = compute()
-        except Exception as error:  # noqa: BLE001 - whatever it is, all have to hear of it
+        except Exception as error:  # whatever it is, all have to hear of it
+            if self.sharded:
+                raise  # the others wait in the middle of a layer: they are told by cut connections
             failure = error
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         here = [float(parameter.grad is not None) for parameter in trained]
         total, *present = self.processes.settle([loss, *here], failure)
-        used = [p for p, count in zip(trained, present, strict=True) if count]
+        used = [p for p, count in zip(trained, present, strict=True) if count and not is_divided(p)]
         self._add_up([_gradient(parameter) for parameter in used])
         return total
 
@@ -95,7 +118,7 @@ class Lockstep:
 
     def check(self) -> None:
         """Raise :class:`TrainingError` where the processes' weights are no longer the same, to the bit."""
-        if not self.processes.many:
+        if not self.processes.many or self.sharded:
             return
         trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         own = hash_tensors(trained)

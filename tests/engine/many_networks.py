@@ -1,0 +1,71 @@
+"""Networks for tests in several processes: small, with random weights, built alike in all of them."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.out = nn.Conv2d(width, width, 3, padding=1)
+        self.back = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.back(torch.relu(self.out(x)))
+
+
+class Patches(nn.Module):
+    """Pictures as tokens, with a position table that is no layer's."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.cut = nn.Conv2d(3, width, 8, stride=8)
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 16, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cut(x).flatten(2).transpose(1, 2) + self.positions
+
+
+class Mean(nn.Module):
+    """The mean token."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)
+
+
+class OnlyRankOne(nn.Module):
+    """Gives no numbers when rank 1 trains, from the third time on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.times += self.training
+        return x * float("nan") if self.times > 2 and os.environ.get("RANK") == "1" else x
+
+
+def build_convolutional() -> nn.Sequential:
+    """A stem with batch norm and two residual blocks."""
+    stem = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU())
+    return nn.Sequential(OrderedDict(stem=stem, first=Residual(16), second=Residual(16)))
+
+
+def build_transformer() -> nn.Sequential:
+    """Two layers with layer norm and no dropout."""
+    layers = [nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True) for _ in range(2)]
+    return nn.Sequential(OrderedDict(stem=Patches(16), first=layers[0], second=layers[1], pool=Mean()))
+
+
+def build_failing() -> nn.Sequential:
+    """The convolutional one, which fails in one process of two."""
+    network = build_convolutional()
+    network.add_module("fault", OnlyRankOne())
+    return network

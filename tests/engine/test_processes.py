@@ -1,0 +1,293 @@
+"""Several processes that carry out one plan, started by torchrun as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch.distributed import HashStore
+
+import regraft as rg
+from regraft.api.fit import resume
+from regraft.core.errors import NonFiniteLossError, ResumeError, TrainingError, UsageError
+from regraft.engine import Settings
+from regraft.engine.processes import ALONE, joined, refuse_many, spoken_by
+from regraft.engine.processes.failure import Board, heard_from
+from tests.engine.many_networks import build_convolutional, build_transformer
+
+ROOT = Path(__file__).parents[2]
+NETWORKS = "tests.engine.many_networks"
+# A frozen prefix that is kept, and all of the network: batch norm frozen, no random views.
+STRATEGIES = {
+    "lpft": ["--strategy", "lpft:1", "--set", "stop.epochs=3"],
+    "full": ["--strategy", "lpft:all", "--set", "stop.epochs=25", "--set", "streams.target.views=0"],
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the networks' weights: ``convolutional``, ``transformer``."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    save_file(build_convolutional().state_dict(), folder / "convolutional.safetensors")
+    save_file(build_transformer().state_dict(), folder / "transformer.safetensors")
+    return folder
+
+
+def words(
+    photos: Path, out: Path, weights: Path, batch: int, *more: str, network: str = "convolutional"
+) -> list[str]:
+    """What stands behind ``regraft``."""
+    kind = "transformer" if network == "transformer" else "convolutional"
+    return [
+        *("fit", str(photos), "--out", str(out), "--source", f"file:{weights / kind}.safetensors"),
+        *(
+            "--builder",
+            f"{NETWORKS}:build_{network}",
+            "--size",
+            "32",
+            "--device",
+            "cpu",
+            "--backend",
+            "eager",
+        ),
+        *("--set", f"streams.target.batch={batch}", "--set", "stop.patience=null", *more),
+    ]
+
+
+def started(rest: list[str], **environment: str) -> subprocess.Popen[str]:
+    """``torchrun --nproc-per-node 2 -m regraft ..``."""
+    search = os.pathsep.join([str(ROOT), *sys.path])
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "regraft", *rest],
+        env={**os.environ, "PYTHONPATH": search, "PYTHONWARNINGS": "ignore", **environment},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str], seconds: float = 240) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error; a run that hangs is killed and fails the test."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"it hangs: {process.communicate()[1][-2000:]}")
+    return process.returncode, out, err
+
+
+def alone(
+    photos: Path, out: Path, weights: Path, batch: int, *more: str, network: str = "convolutional"
+) -> rg.Run:
+    """The same fit in this process."""
+    rest = words(photos, out, weights, batch, *more, network=network)
+    given = dict(zip(rest[2::2], rest[3::2], strict=True))
+    changes = [value for name, value in zip(rest, rest[1:], strict=False) if name == "--set"]
+    return rg.transfer(
+        photos,
+        out=out,
+        source=given["--source"],
+        strategy=given["--strategy"],
+        changes=changes,
+        settings=Settings("cpu", backend="eager"),
+        size=32,
+        builder=given["--builder"],
+    )
+
+
+def curve(folder: Path) -> list[tuple[float, float]]:
+    """Training and validation loss of each epoch."""
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [(line["loss"], line["validation"]["loss"]) for line in lines if line["kind"] == "train"]
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return found
+
+
+def close_curves(one: Path, other: Path) -> None:
+    first, second = torch.tensor(curve(one)), torch.tensor(curve(other))
+    assert first.shape == second.shape
+    assert (first - second).abs().max() <= 1e-5
+
+
+def kept_pieces(cache: Path) -> Counter[tuple[str, str]]:
+    """How often the activation of each piece lies in the cache."""
+    found: Counter[tuple[str, str]] = Counter()
+    for shard in cache.glob("activations/*/*.safetensors"):
+        with safe_open(shard, framework="pt") as file:
+            found.update((shard.parent.name, key) for key in json.loads(file.metadata()["keys"]))
+    return found
+
+
+def test_two_processes_do_what_one_does_with_twice_the_batch(
+    photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    rest = words(photos, tmp_path / "two", weights, 8, *STRATEGIES["lpft"])
+    status, out, err = ended(started(rest, REGRAFT_CACHE=str(cache)))
+    assert status == 0, err
+    alone(photos, tmp_path / "one", weights, 16, *STRATEGIES["lpft"])
+    close_curves(tmp_path / "two", tmp_path / "one")
+
+    assert len(re.findall("report: ", out)) == 1
+    two = facts(tmp_path / "two")
+    assert two["status"] == "done"
+    assert two["processes"] == {"world": 2, "backend": "gloo"}
+    assert two["test_label_reads"] == 1
+    assert (tmp_path / "two" / "report.html").is_file()
+    # Every activation was computed by one process, in at least two files of each shelf.
+    kept = kept_pieces(cache)
+    assert set(kept.values()) == {1}
+    for shelf in (cache / "activations").iterdir():
+        assert len(list(shelf.glob("*.safetensors"))) >= 2
+
+
+def test_an_interrupt_of_one_process_stops_all_and_both_go_on(
+    photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    """The whole network is trained; rank 1 gets Ctrl-C in the middle, and later the run goes on."""
+    folder = tmp_path / "two"
+    process = started(words(photos, folder, weights, 8, *STRATEGIES["full"]))
+    rank_one = wait_for(process, folder)
+    os.kill(rank_one, signal.SIGINT)
+    status, _, err = ended(process)
+    assert status != 0
+    assert facts(folder)["status"] == "interrupted", err
+    assert "torchrun --nproc-per-node 2 -m regraft resume" in facts(folder)["outcome"]
+    assert set(re.findall(r"exitcode\s*: (\S+)", err)) == {"130"}, err
+    taken = len(curve(folder))
+    assert taken < 25
+    with pytest.raises(ResumeError, match="begun by 2 processes and 1 process would go on"):
+        resume(folder)
+
+    status, _, err = ended(started(["resume", str(folder), "--builder", f"{NETWORKS}:build_convolutional"]))
+    assert status == 0, err
+    alone(photos, tmp_path / "one", weights, 16, *STRATEGIES["full"])
+    close_curves(folder, tmp_path / "one")
+
+
+def wait_for(process: subprocess.Popen[str], folder: Path) -> int:
+    """The process of rank 1, once two epochs are logged."""
+    history = folder / "history.jsonl"
+    while process.poll() is None:
+        if history.is_file() and history.read_text().count('"train"') >= 2:
+            for entry in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                if b"\0RANK=1\0" in Path(f"/proc/{entry}/environ").read_bytes():
+                    return int(entry)
+        time.sleep(0.01)
+    pytest.fail(f"it ended too early: {process.communicate()[1][-2000:]}")
+
+
+def test_an_error_of_one_process_ends_both_with_the_same_words(
+    photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    rest = words(photos, tmp_path / "two", weights, 8, *STRATEGIES["lpft"], network="failing")
+    status, _, err = ended(started(rest))
+    assert status == 1
+    assert "step 2: the loss is not finite at" in facts(tmp_path / "two")["outcome"]
+    assert facts(tmp_path / "two")["status"] == "failed"
+    assert len(re.findall("the loss is not finite", err)) == 1, err
+    assert set(re.findall(r"exitcode\s*: (\S+)", err)) == {"1"}
+
+
+@pytest.mark.parametrize("network", ["convolutional", "transformer"])
+def test_divided_weights_learn_what_whole_ones_do(
+    network: str, photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    more = [*STRATEGIES["full"], "--set", "stop.epochs=3"]
+    rest = words(photos, tmp_path / "two", weights, 8, *more, "--sharding", "full", network=network)
+    status, _, err = ended(started(rest))
+    assert status == 0, err
+    alone(photos, tmp_path / "one", weights, 16, *more, network=network)
+    close_curves(tmp_path / "two", tmp_path / "one")
+    two, one = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "one"))
+    assert {name: value.shape for name, value in two.items()} == {n: v.shape for n, v in one.items()}
+    assert facts(tmp_path / "two")["settings"]["sharding"] == "full"
+
+
+def test_the_first_cause_is_told_to_who_is_left_alone() -> None:
+    store = HashStore()
+    boards = [Board(store, rank, 2) for rank in range(2)]
+    boards[1].report(NonFiniteLossError("step 3: the loss is not finite"))
+    heard = boards[0].cause("in a step")
+    assert isinstance(heard, NonFiniteLossError)
+    assert str(heard) == "step 3: the loss is not finite"
+    assert heard_from(heard) == 1
+
+
+def test_a_foreign_error_is_told_with_its_rank() -> None:
+    store = HashStore()
+    Board(store, 1, 2).report(ValueError("no such layer"))
+    heard = Board(store, 0, 2).cause("in a step")
+    assert isinstance(heard, TrainingError)
+    assert str(heard) == "rank 1 failed: ValueError: no such layer"
+
+
+def test_who_says_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("regraft.engine.processes.failure._HEAR", 0.1)
+    found = Board(HashStore(), 0, 3).cause("while gradients are added up", RuntimeError("closed"))
+    assert isinstance(found, TrainingError)
+    assert "rank 1 and rank 2 of 3 processes did not answer while gradients are added up" in str(found)
+
+
+def test_one_process_says_what_all_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HashStore()
+    errors = [TrainingError("the same"), TrainingError("the same")]
+    Board(store, 0, 2).report(errors[0])
+    Board(store, 1, 2).part(errors[1])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert spoken_by(errors[1]) is None
+    assert spoken_by(TrainingError("its own")) == "rank 1: "
+    monkeypatch.setenv("RANK", "0")
+    assert spoken_by(errors[0]) == ""
+
+
+def test_what_runs_in_one_process_is_refused_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_many("prove")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UsageError, match="Type: regraft prove"):
+        refuse_many("prove")
+
+
+def test_a_launcher_that_started_one_process_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with joined(Settings("cpu")) as processes:
+        assert processes == ALONE
+    assert "torchrun --nproc-per-node 2 -m regraft" in capsys.readouterr().err
+
+
+def test_sharding_wants_several_processes() -> None:
+    with pytest.raises(UsageError, match="torchrun --nproc-per-node 2"), joined(Settings(sharding="full")):
+        pass
+    with pytest.raises(UsageError, match="there are: none, full"):
+        Settings(sharding="half")
+
+
+def test_a_single_process_agrees_with_itself() -> None:
+    assert ALONE.agree([1.0, 2.0]) == [1.0, 2.0]
+    assert ALONE.share({"a": 1}) == {"a": 1}
+    assert ALONE.collect(3) == [3]
+    assert ALONE.command("resume x") == "regraft resume x"
+    assert replace(ALONE, world=4).command("resume x") == "torchrun --nproc-per-node 4 -m regraft resume x"

@@ -171,8 +171,9 @@ def _is_ours(key: str) -> bool:
 
 
 def _refusal(model: Grafted, why: str) -> str:
+    name = type(model.trunk.network).__name__
     return (
-        f"the network {type(model.trunk.network).__name__} cannot be sharded: with its layers divided, {why}. "
+        f"the network {name} cannot be sharded: with its layers divided, {why}. "
         "Its code reaches weights without calling the layer that holds them. Leave --sharding out."
     )
 

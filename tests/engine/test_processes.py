@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from itertools import pairwise
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from torch.distributed import HashStore
 
 import regraft as rg
 from regraft.api.fit import resume
-from regraft.core.errors import NonFiniteLossError, ResumeError, TrainingError, UsageError
+from regraft.core.errors import NonFiniteLossError, PlanError, ResumeError, TrainingError, UsageError
 from regraft.engine import Settings
 from regraft.engine.processes import ALONE, joined, refuse_many, spoken_by
 from regraft.engine.processes.failure import Board, heard_from
+from regraft.engine.processes.sharding import check_divisible
+from regraft.plans import ModelSpec, Plan, TrainStage
 from tests.engine.many_networks import build_convolutional, build_transformer
 
 ROOT = Path(__file__).parents[2]
@@ -284,6 +286,18 @@ def test_sharding_wants_several_processes() -> None:
         pass
     with pytest.raises(UsageError, match="there are: none, full"):
         Settings(sharding="half")
+
+
+def test_what_cannot_be_divided_is_refused_by_name() -> None:
+    stage = TrainStage(name="tune", terms=(), trainable=("all",), groups=())
+    followed = {"student": ModelSpec(source="small:image"), "shadow": ModelSpec(average_of="student")}
+    plan = Plan.model_construct(models=followed, streams={}, stages=(stage,))
+    check_divisible(Settings(), plan, stage)
+    with pytest.raises(PlanError, match="the model 'shadow' follows 'student'"):
+        check_divisible(Settings(sharding="full"), plan, stage)
+    alone = plan.model_copy(update={"models": {"student": followed["student"]}})
+    with pytest.raises(PlanError, match="Use bfloat16 or float32"):
+        check_divisible(Settings(sharding="full", precision="float16"), alone, stage)
 
 
 def test_a_single_process_agrees_with_itself() -> None:

@@ -29,6 +29,7 @@ from regraft.engine.prefetch import Reader
 from regraft.engine.processes import Lockstep
 from regraft.engine.rate_finder import find_rates, use_rates
 from regraft.engine.processes.sharding import whole
+from regraft.engine.processes.sharding import check_divisible, whole
 from regraft.engine.reading import open_reading
 from regraft.engine.replay import keep_step
 from regraft.engine.schedules import rate_factor
@@ -95,6 +96,7 @@ class TrainStageRun:
         self.forward = reading.forward
         self.leading = next(iter(reading.streams.values()))
         few = self.leading.examples[:2]
+        check_divisible(work.settings, work.plan, stage)
         self.lockstep.shard(work.settings.sharding, self.freeze.trainable, lambda: self.forward(few))
         self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
         self.averages = open_averages(work, stage.model, self.freeze)
@@ -233,6 +235,7 @@ class TrainStageRun:
         total = 0.0
         for piece in self.guard.pieces(number):
             if not self.objective.reads(number, piece):
+                self.lockstep.allow_nothing()
                 continue  # the last batch of an epoch may have fewer examples than there are slices
             with torch_randomness(self.work.draw.seed, "step", number, *piece.key):
                 loss = self.objective(number, self._done_share(), piece)

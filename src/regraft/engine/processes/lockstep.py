@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from regraft.core.console import say
-from regraft.core.errors import TrainingError
+from regraft.core.errors import PlanError, TrainingError
 from regraft.core.hashing import hash_tensors
 from regraft.engine.processes.group import Processes
 from regraft.engine.processes.sharding import Sharded, divided_like, is_divided
@@ -42,6 +42,14 @@ class Lockstep:
         if sharding == "full" and self.processes.many:
             self.model.eval()
             self.sharded = Sharded(self.processes, self.model, trained, probe)
+
+    def allow_nothing(self) -> None:
+        """Raise :class:`PlanError` where a process has no example and the others need it to run their layers."""
+        if self.sharded:
+            raise PlanError(
+                f"a batch has fewer examples than the {self.processes.world} processes that divide the weights. "
+                "Use another batch (--set streams.NAME.batch=..) or fewer processes, or leave --sharding out."
+            )
 
     def divided(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Whole tensors by name, divided as the model's are."""

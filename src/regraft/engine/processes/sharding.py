@@ -20,7 +20,9 @@ from regraft.core.errors import PlanError
 
 if TYPE_CHECKING:
     from regraft.engine.processes.group import Processes
+    from regraft.engine.settings import Settings
     from regraft.linking import Grafted
+    from regraft.plans import Plan, TrainStage
 
 _FORWARD = "outputs_from"
 _TOLERANCE = 1e-5  # of the largest output
@@ -128,6 +130,23 @@ def divided_like(value: Tensor, pattern: Tensor) -> Tensor:
     return distribute_tensor(
         value.to(pattern.device), pattern.device_mesh, pattern.placements, src_data_rank=None
     )
+
+
+def check_divisible(settings: Settings, plan: Plan, stage: TrainStage) -> None:
+    """Raise :class:`PlanError` for what a stage with divided weights cannot do."""
+    if settings.sharding == "none":
+        return
+    followers = [name for name, spec in plan.models.items() if spec.average_of == stage.model]
+    if followers:
+        raise PlanError(
+            f"the model {followers[0]!r} follows {stage.model!r} by its whole weights, and --sharding "
+            f"{settings.sharding} divides them: leave one of the two out"
+        )
+    if settings.precision == "float16":
+        raise PlanError(
+            f"--sharding {settings.sharding} with --precision float16: each process would scale its share of "
+            "the gradients by itself. Use bfloat16 or float32."
+        )
 
 
 def _called_modules(model: nn.Module, probe: Callable[[], Outputs]) -> tuple[Outputs, set[nn.Module]]:

@@ -40,16 +40,17 @@ class Mean(nn.Module):
         return x.mean(1)
 
 
-class OnlyRankOne(nn.Module):
-    """Gives no numbers when rank 1 trains, from the third time on."""
+class Failing(Residual):
+    """Gives no numbers when rank 1 trains it for the third time."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, width: int):
+        super().__init__(width)
         self.times = 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.times += self.training
-        return x * float("nan") if self.times > 2 and os.environ.get("RANK") == "1" else x
+        given = super().forward(x)
+        return given * float("nan") if self.times > 2 and os.environ.get("RANK") == "1" else given
 
 
 def build_convolutional() -> nn.Sequential:
@@ -67,5 +68,5 @@ def build_transformer() -> nn.Sequential:
 def build_failing() -> nn.Sequential:
     """The convolutional one, which fails in one process of two."""
     network = build_convolutional()
-    network.add_module("fault", OnlyRankOne())
+    network.second = Failing(16)
     return network

@@ -28,7 +28,7 @@ from regraft.engine import Settings
 from regraft.engine.processes import ALONE, joined, refuse_many, spoken_by
 from regraft.engine.processes.failure import Board, heard_from
 from regraft.engine.processes.sharding import check_divisible
-from regraft.plans import ModelSpec, Plan, TrainStage
+from regraft.plans import ModelSpec, Plan, StopSpec, TrainStage
 from tests.engine.many_networks import build_convolutional, build_transformer
 
 ROOT = Path(__file__).parents[2]
@@ -289,7 +289,7 @@ def test_sharding_wants_several_processes() -> None:
 
 
 def test_what_cannot_be_divided_is_refused_by_name() -> None:
-    stage = TrainStage(name="tune", terms=(), trainable=("all",), groups=())
+    stage = TrainStage(name="tune", terms=(), groups=(), stop=StopSpec(epochs=1))
     followed = {"student": ModelSpec(source="small:image"), "shadow": ModelSpec(average_of="student")}
     plan = Plan.model_construct(models=followed, streams={}, stages=(stage,))
     check_divisible(Settings(), plan, stage)

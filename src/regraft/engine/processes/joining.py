@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from regraft.engine.settings import Settings
 PATIENCE = "REGRAFT_PATIENCE"
 """Environment variable: seconds that a process waits for another one before the run ends (default 1800)."""
 
+_LEAVE = 10.0  # seconds in which a process that failed should have ended by itself
 _state: list[Processes] = []  # the processes that this one has joined: for as long as it lives
 
 
@@ -137,20 +139,28 @@ def _say_if_alone() -> None:
 
 @contextmanager
 def _told_to_stop(board: Board) -> Iterator[None]:
-    """A launcher sends SIGTERM when another process ended: say why, instead of just ending."""
+    """A launcher sends SIGTERM when another process ended: say why, instead of just ending.
+
+    After an error the process ends by itself, with its own exit status.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    told = False
+    told, ending = False, 0.0
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal told
-        if not told:
+        if not told and not ending:
             told = True
             raise board.cause("before the launcher stopped all")
+        if ending and time.monotonic() - ending > _LEAVE:
+            signal.signal(signal.SIGTERM, before)
+            os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, on_signal)
     try:
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except BaseException:
+        ending = time.monotonic()
+        raise
+    signal.signal(signal.SIGTERM, before)

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.distributed import HashStore
 
@@ -28,6 +27,7 @@ from regraft.engine import Settings
 from regraft.engine.processes import ALONE, joined, refuse_many, spoken_by
 from regraft.engine.processes.failure import Board, heard_from
 from regraft.engine.processes.sharding import check_divisible
+from regraft.inference.shard import Shard
 from regraft.plans import ModelSpec, Plan, StopSpec, TrainStage
 from tests.engine.many_networks import build_convolutional, build_transformer
 
@@ -130,12 +130,11 @@ def close_curves(one: Path, other: Path) -> None:
     assert (first - second).abs().max() <= 1e-5
 
 
-def kept_pieces(cache: Path) -> Counter[tuple[str, str]]:
+def kept_pieces(cache: Path) -> Counter[tuple[str, bytes]]:
     """How often the activation of each piece lies in the cache."""
-    found: Counter[tuple[str, str]] = Counter()
-    for shard in cache.glob("activations/*/*.safetensors"):
-        with safe_open(shard, framework="pt") as file:
-            found.update((shard.parent.name, key) for key in json.loads(file.metadata()["keys"]))
+    found: Counter[tuple[str, bytes]] = Counter()
+    for path in cache.glob("activations/*/*.safetensors"):
+        found.update((path.parent.name, key.tobytes()) for key in Shard.read(path).keys)
     return found
 
 

@@ -44,11 +44,11 @@ class Lockstep:
             self.sharded = Sharded(self.processes, self.model, trained, probe)
 
     def allow_nothing(self) -> None:
-        """Raise :class:`PlanError` where a process has nothing to do and the others need it for their layers."""
+        """Raise :class:`PlanError` where a process has no example and the others need it for their layers."""
         if self.sharded:
             raise PlanError(
                 f"a batch has fewer examples than the {self.processes.world} processes that divide the "
-                "weights. Use another batch (--set streams.NAME.batch=..) or fewer processes, or leave --sharding out."
+                "weights. Use another batch (--set streams.NAME.batch=..), fewer processes or no --sharding."
             )
 
     def divided(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

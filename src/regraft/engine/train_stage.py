@@ -27,9 +27,8 @@ from regraft.engine.pace import Pace
 from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader
 from regraft.engine.processes import Lockstep
-from regraft.engine.rate_finder import find_rates, use_rates
-from regraft.engine.processes.sharding import whole
 from regraft.engine.processes.sharding import check_divisible, whole
+from regraft.engine.rate_finder import find_rates, use_rates
 from regraft.engine.reading import open_reading
 from regraft.engine.replay import keep_step
 from regraft.engine.schedules import rate_factor

@@ -261,8 +261,11 @@ def open_run(folder: Path, *, sources: Mapping[str, Source] | None, builder: Any
     plan, target = run.plan, reload(run.facts["origin"])
     opened = open_models(plan, sources, builder, network)
     steps = opened["student"].network.preprocessing
-    prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
-    return _open(run, plan, prepared, opened, Settings(**run.facts["settings"]), Processes())
+    allowed = run.facts["max_unreadable"]
+    prepared = prepare(target, steps, max_unreadable=allowed)
+    found = find_streams_again(run, None)
+    others = prepare_streams(found, plan, prepared.target.tasks, steps, max_unreadable=allowed)
+    return _open(run, plan, prepared, opened, Settings(**run.facts["settings"]), Processes(), others)
 
 
 def _carry_out(

@@ -47,7 +47,8 @@ def keep_step(run: TrainStageRun, error: NonFiniteLossError) -> None:
     place.mkdir(parents=True)
     accumulate = run.stage.optimiser.accumulate
     first = run.standing.step * accumulate
-    batches, inputs = [], {}
+    batches: list[dict[str, Any]] = []
+    inputs: dict[str, Tensor] = {}
     for number in range(first, first + accumulate):
         for piece in run.guard.pieces(number):
             read = _read(run, number, piece)

@@ -78,10 +78,12 @@ class ListedTarget:
         part = self.target.select(indices)
         names = list(part.examples.names)
         if not isinstance(self._preprocessing, ImagePreprocessing):
-            return Items(names, _read_texts(part.examples, self._preprocessing), np.arange(len(names)), {})
+            read = _read_texts(part.examples, self._preprocessing)
+            return Items(names, read, np.arange(len(names)), {}, part.examples.hashes)
         images, reasons = _decode(part.examples, self._preprocessing, None)
         good = np.array([index for index in range(len(names)) if index not in reasons], dtype=np.int64)
-        return Items(names, images(part.examples.select(good)), good, reasons)
+        kept = part.examples.select(good)
+        return Items(names, images(kept), good, reasons, kept.hashes)
 
 
 def list_target(target: Target, preprocessing: Preprocessing) -> ListedTarget:

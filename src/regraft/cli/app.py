@@ -74,8 +74,9 @@ def _tell(sentence: str, error: BaseException) -> None:
     """Print what ended the command; of several processes, one says what all have."""
     before: str | None = ""
     if "RANK" in os.environ:
-        from regraft.engine.processes import spoken_by
+        from regraft.engine.processes import end_by_itself, spoken_by
 
+        end_by_itself()
         before = spoken_by(error)
     if before is not None:
         print(before + sentence, file=sys.stderr)

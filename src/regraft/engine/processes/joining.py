@@ -60,6 +60,12 @@ def spoken_by(error: BaseException) -> str | None:
     return "" if leads() else f"rank {os.environ['RANK']}: "
 
 
+def end_by_itself() -> None:
+    """Let this process end with its own exit status: a launcher sends SIGTERM as soon as another one ended."""
+    if launched() > 1:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 @contextmanager
 def joined(settings: Settings) -> Iterator[Processes]:
     """The processes that carry out this call together; this one alone where no launcher started others.

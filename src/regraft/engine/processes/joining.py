@@ -61,7 +61,7 @@ def spoken_by(error: BaseException) -> str | None:
 
 
 def end_by_itself() -> None:
-    """Let this process end with its own exit status: a launcher sends SIGTERM as soon as another one ended."""
+    """Let this process end with its own exit status: launchers send SIGTERM once another one ended."""
     if launched() > 1:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

@@ -22,7 +22,7 @@ SWIN = {"img_size": 56, "embed_dim": 8, "depths": (2, 2), "num_heads": (1, 2), "
         ("regnetx_002", {"drop_path_rate": 0.2}, 32, 12),
         ("densenet121", {"block_config": (2, 2), "growth_rate": 4}, 64, 4),
         ("vgg11", {}, 32, 8),
-        ("poolformer_s12", {"layers": (1, 1, 1, 1), "embed_dims": (8, 8, 16, 16)}, 32, 6),
+        ("poolformer_s12", {"drop_path_rate": 0.2}, 32, 13),
         ("mixer_s32_224", {"img_size": 64, "drop_path_rate": 0.2}, 64, 9),
         ("mobilevit_xxs", {}, 64, 7),
         ("ghostnet_050", {"drop_rate": 0.2}, 32, 9),
@@ -39,7 +39,7 @@ def test_timm(name: str, arguments: dict[str, Any], size: int, blocks: int, cutt
     ("name", "size", "blocks"),
     [
         ("mobilenet_v2", 32, 15),
-        ("squeezenet1_1", 64, 8),
+        ("mnasnet0_5", 32, 8),
         ("shufflenet_v2_x0_5", 32, 15),
         ("googlenet", 32, 10),
     ],

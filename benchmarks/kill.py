@@ -47,6 +47,7 @@ from torch import nn
 
 import regraft as rg
 from regraft.api.fit import fit, resume
+from regraft.engine.history import bare
 from regraft.engine.open import fitted_tasks
 from regraft.linking import Blueprint, find_link
 from regraft.plans import Plan, change_plan
@@ -56,7 +57,6 @@ from regraft.strategies import plan_for
 from regraft.targets import Target
 
 LIMIT = 300.0  # seconds after which a child is taken for hanging
-MEASURED = ("seconds", "memory", "examples_per_second")  # of the machine at that time, not of the run
 WAYS = ("time", "time", "save", "stage", "features")
 
 
@@ -250,16 +250,11 @@ class Trial:
     def result(self) -> dict[str, str]:
         """Hashes of the weights, the figures and the history without its seconds."""
         lines = [json.loads(line) for line in (self.out / "history.jsonl").read_text().splitlines()]
-        bare = json.dumps(
-            [
-                {key: value for key, value in line.items() if key not in MEASURED}
-                for line in lines
-                if line["kind"] not in MEASURED
-            ]
-        )
+        # Lines of kind "memory" tell what was free at that time.
+        told = json.dumps([bare(line) for line in lines if line["kind"] != "memory"])
         files = {"weights": "model.safetensors", "figures": "metrics.json"}
         found = {what: (self.out / file).read_bytes() for what, file in files.items()}
-        found["history"] = bare.encode()
+        found["history"] = told.encode()
         return {what: hashlib.sha256(data).hexdigest() for what, data in found.items()}
 
 

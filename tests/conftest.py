@@ -60,7 +60,7 @@ def summaries_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import csv
     import importlib.metadata
 
-    said = {str(package.metadata["Summary"]) for package in importlib.metadata.distributions()}
+    said = {str(package.metadata.get("Summary")) for package in importlib.metadata.distributions()}
     path = tmp_path_factory.mktemp("tables") / "summaries.csv"
     with open(path, "w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)

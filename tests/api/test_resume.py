@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +21,7 @@ import regraft as rg
 from regraft.core.errors import DataError, PlanError, ResumeError, UsageError
 from regraft.core.files import read_json, write_json
 from regraft.core.hashing import hash_file
+from regraft.engine.history import bare
 from regraft.engine.lock import locked
 
 FIT = """
@@ -61,8 +62,8 @@ def wait_for(process: subprocess.Popen[str], there: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def bare_history(folder: Path) -> str:
-    return re.sub(r'"seconds": ?[0-9.e-]+', "", (folder / "history.jsonl").read_text())
+def bare_history(folder: Path) -> list[dict[str, object]]:
+    return [bare(json.loads(line)) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
 def lines_of(folder: Path) -> int:

@@ -79,6 +79,7 @@ def test_what_plan_prints_is_what_fit_carries_out(regraft: Run, photos: Path, tm
     said = regraft("plan", photos, *choice)
     assert said.status == 0
     assert "On this machine: the frozen layers once over" in said.err
+    assert "Memory beside the 13." in said.err
     assert yaml.safe_load(said.out)["draw"] == {"train_size": 24}
     (tmp_path / "plan.yaml").write_text(said.out)
     settings = ("--backend", "eager", "--json")
@@ -91,6 +92,8 @@ def test_what_plan_prints_is_what_fit_carries_out(regraft: Run, photos: Path, tm
     assert weights[0] == weights[1]
     as_data = json.loads(regraft("plan", photos, *choice, "--json").out)
     assert (as_data["strategy"], as_data["seed"]) == ("lpft", 3)
+    assert list(as_data["price"]["memory"]) == list(as_data["price"]["stages"]) == ["tune"]
+    assert as_data["price"]["memory"]["tune"] > 1e6
 
 
 def test_strategies_are_listed(regraft: Run) -> None:

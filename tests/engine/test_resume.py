@@ -22,6 +22,7 @@ from torch import nn
 from regraft.core.errors import FullDiskError, ResumeError
 from regraft.core.hashing import hash_tensors
 from regraft.engine import Checkpoints, History, execute
+from regraft.engine.history import bare
 from regraft.engine.movement import Movement
 from regraft.engine.pace import SHARE, Pace
 from regraft.engine.train_stage import TrainStageRun, _Standing
@@ -55,8 +56,8 @@ def stop(work: Any, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
             execute(work)
 
 
-def bare(lines: list[dict[str, object]]) -> list[dict[str, object]]:
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+def bare_lines(lines: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [bare(line) for line in lines]
 
 
 def weights(work: Any) -> str:
@@ -101,9 +102,9 @@ def test_bits_are_equal_wherever_it_was_stopped(
         resumed = bench.open(plan, folder=folder, checkpoint_seconds=0.0, workers=workers)
         execute(resumed)
         assert weights(resumed) == weights(whole)
-        assert bare(resumed.history.lines) == bare(whole.history.lines)
+        assert bare_lines(resumed.history.lines) == bare_lines(whole.history.lines)
         written = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-        assert bare(written) == bare(whole.history.lines)
+        assert bare_lines(written) == bare_lines(whole.history.lines)
 
 
 class Forgetful(nn.Module):

@@ -28,6 +28,7 @@ from regraft.core.files import write_csv, write_json
 from regraft.engine import Checkpoints, History, Opened, Run, Settings, Workspace, execute, open_workspace
 from regraft.engine.heartbeat import Killed, killed_for_memory
 from regraft.engine.lock import locked
+from regraft.engine.loggers import check_loggers, logging_to
 from regraft.engine.open import draw_examples, fitted_tasks
 from regraft.engine.processes import Processes, SharedCheckpoints, joined
 from regraft.engine.stream_data import StreamData
@@ -99,6 +100,7 @@ def fit(
         opened = open_models(written, sources, builder, network)
         check_reads(opened["student"].network.preprocessing, data)
         settings.apply()
+        check_loggers(settings.loggers)
         processes.same(data=data.fingerprint, plan=plan_hash(written))
         with _held(Path(out), processes):
             others = find_streams(written, streams, Path(out) if processes.leads else None)
@@ -209,6 +211,7 @@ def _resume(
     check_plan_and_data(run, plan, target)
     opened = open_models(plan, sources, run.builder, network)
     check_sources(run, opened)
+    check_loggers(settings.loggers)
     compare_circumstances(run, settings, plan)
     run.opened, run.builder = opened, opened["student"].network.handed or run.builder
     others = find_streams_again(run, streams)
@@ -291,7 +294,8 @@ def _carry_out(
         work = _open(run, plan, prepared, opened, settings, processes, made)
         work.killed = killed
         work.spend("read", time.monotonic() - start)
-        execute(work)
+        with logging_to(run, settings.loggers, work.history):
+            execute(work)
         finish(run, work, student, start)
         run.facts.update(processes.share(run.facts))
     return run

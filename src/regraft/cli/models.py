@@ -71,7 +71,7 @@ def plan(
     from regraft.api.transfer import prepare_plan
     from regraft.core.console import say
     from regraft.core.errors import UsageError
-    from regraft.engine.price import price_in_words
+    from regraft.engine.price import price
     from regraft.plans import plan_to_yaml
 
     if data is None:
@@ -90,11 +90,12 @@ def plan(
         changes=settings or (),
         **o.source_options(size, builder),
     )
+    found = price(made, target, opened)
     if json:
-        o.print_json(made.model_dump(mode="json"))
+        o.print_json({**made.model_dump(mode="json"), "price": found.to_json()})
     else:
         print(plan_to_yaml(made), end="")
-    say(price_in_words(made, target, opened))
+    say(str(found))
 
 
 def _list_strategies(json: bool) -> None:

@@ -149,6 +149,15 @@ Activations = Annotated[
         rich_help_panel=_COMPUTE,
     ),
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        help="Let this follow the training beside history.jsonl: tensorboard (in the run's folder) or mlflow "
+        "(MLFLOW_TRACKING_URI, else the folder mlruns beside the run); several times for both.",
+        rich_help_panel=_COMPUTE,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 MaxUnreadable = Annotated[
     float,

@@ -59,6 +59,7 @@ def fit(
     precision: o.Precision = "float32",
     cache_limit: o.CacheLimit = None,
     activations: o.Activations = "float32",
+    log: o.Log = None,
     sharding: o.Sharding = "none",
     json: o.AsJson = False,
 ) -> None:
@@ -108,6 +109,7 @@ def fit(
             precision=precision,
             cache_limit=o.bytes_of(cache_limit),
             activations=activations,
+            loggers=tuple(log or ()),
             sharding=sharding,
         ),
         max_unreadable=max_unreadable,
@@ -124,6 +126,7 @@ def resume(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Threads that make batches ahead.", rich_help_panel="Compute")
     ] = None,
+    log: o.Log = None,
     json: o.AsJson = False,
 ) -> None:
     """Go on with a run that was interrupted or killed; the result is the same to the bit.
@@ -133,7 +136,7 @@ def resume(
     from regraft.api.fit import resume as go_on
     from regraft.engine import Run, Settings
 
-    given = {"threads": threads, "workers": workers}
+    given = {"threads": threads, "workers": workers, "loggers": log}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = Settings(**{**Run.load(folder).facts["settings"], **chosen}) if chosen else None
     _show(go_on(folder, builder=builder, settings=settings), json)

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from regraft.core.console import say
 from regraft.core.disk import full_disk_told
 from regraft.core.files import write_text
 
+MEASURED = ("seconds", "memory", "examples_per_second")
+"""What a line says of the machine at that time: no function of seed and step."""
+
+
+def bare(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line without what was measured: what is left repeats to the bit."""
+    return {key: value for key, value in line.items() if key not in MEASURED}
+
+
+class Watcher(Protocol):
+    """Something that is told of every line, such as a logger."""
+
+    def begin(self, lines: list[dict[str, Any]]) -> None:
+        """The history is these lines now; others may have been told before."""
+
+    def log(self, line: dict[str, Any]) -> None:
+        """One more line."""
+
 
 class History:
-    """Lines in the order in which they were logged.
+    """Lines in the order in which they were logged; a ``watcher`` is told of what is added and taken back.
 
     Parameters
     ----------
@@ -24,10 +43,16 @@ class History:
     def __init__(self, path: Path | None = None):
         self.path = path
         self.lines: list[dict[str, Any]] = []
+        self.watcher: Watcher | None = None
 
     def add(self, line: dict[str, Any]) -> None:
         """Log one line."""
         self.lines.append(line)
+        self._write(line)
+        if self.watcher is not None:
+            self.watcher.log(line)
+
+    def _write(self, line: dict[str, Any]) -> None:
         if self.path is None:
             return
         advice = f"No line is lost; free some space, then: regraft resume {self.path.parent}"
@@ -37,6 +62,11 @@ class History:
 
     def rewind(self, count: int) -> None:
         """Forget all lines but the first ``count``: what came after the checkpoint comes again."""
+        self._rewind(count)
+        if self.watcher is not None:
+            self.watcher.begin(self.lines)
+
+    def _rewind(self, count: int) -> None:
         if self.path is None:
             self.lines = self.lines[:count]
             return

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from regraft.core.errors import TrainingError
 from regraft.core.memory import in_bytes, is_out_of_memory
+from regraft.plans import OptimiserSpec, Plan, TrainStage
 
 PROBES = (2, 4)
 """Sizes of the two batches that are tried; batch norm in training mode cannot use one example."""
@@ -124,6 +125,17 @@ def measure_need(
         each = max((high - low) / (PROBES[1] - PROBES[0]), 0.0)
         lines.append((low - PROBES[0] * each, each))
     return MemoryNeed(states * size, copies * size, _highest(lines))
+
+
+def optimiser_states(spec: OptimiserSpec) -> int:
+    """Numbers that an optimiser keeps for each trained parameter."""
+    return 2 if spec.name == "adamw" else int(spec.momentum > 0)
+
+
+def weight_copies(stage: TrainStage, plan: Plan) -> int:
+    """The best weights, of which two copies are there while one replaces the other, and averages."""
+    averages = sum(spec.average_of == stage.model for spec in plan.models.values())
+    return 2 * (stage.stop.keep == "best") + averages
 
 
 def _moments(step: Callable[[int], None], count: int) -> list[int]:

@@ -106,6 +106,8 @@ class Objective:
         By stream, what runs it on other data.
     precision
         In which numbers the layers run.
+    tally
+        By term, what it added to the losses since somebody emptied this: numbers without gradients.
     """
 
     terms: tuple[WeightedTerm, ...]
@@ -116,6 +118,16 @@ class Objective:
     stage: str
     others: Mapping[str, Forward] = field(default_factory=dict)
     precision: Precision | None = None
+    tally: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The terms' names, in the plan's order; one that comes again has a number."""
+        names = [weighted.term.name for weighted in self.terms]
+        return tuple(
+            f"{name} {names[: i + 1].count(name)}" if name in names[:i] else name
+            for i, name in enumerate(names)
+        )
 
     def __call__(self, step: int, done: float, piece: Slice = WHOLE) -> Tensor:
         """The weighted sum of the terms for the batches of a step, or for a slice of them: a scalar.
@@ -126,13 +138,15 @@ class Objective:
         context = self._context(step, piece, portions)
         # A slice may hold no example of a small batch: its loss is 0, and has a gradient nevertheless.
         total = torch.zeros((), device=self.work.device, requires_grad=True)
-        for weighted in self.terms:
+        for name, weighted in zip(self.term_names, self.terms, strict=True):
             first = weighted.term.streams[0]
             if portions[first].count == 0:
                 continue
             value = weighted.term(context)
             self._check(value, first, portions[first].own, step)
-            total = total + weighted.weight_at(done) * value.total
+            part = weighted.weight_at(done) * value.total
+            self.tally[name] = self.tally.get(name, torch.zeros_like(part)) + part.detach()
+            total = total + part
         return total
 
     def reads(self, step: int, piece: Slice) -> bool:

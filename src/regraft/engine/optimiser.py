@@ -64,6 +64,12 @@ def set_rates(optimiser: Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
+def rates_by_group(optimiser: Optimizer, groups: Sequence[GroupSpec]) -> dict[str, float]:
+    """The rate of each of the plan's groups now, by the patterns that it matches."""
+    rates = {group["number"]: group["lr"] for group in optimiser.param_groups}
+    return {", ".join(group.match): rates[number] for number, group in enumerate(groups)}
+
+
 def optimiser_tensors(optimiser: Optimizer) -> dict[str, torch.Tensor]:
     """The optimiser's state as named tensors, by position of the parameter."""
     tensors = {}

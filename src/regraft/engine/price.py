@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from regraft.core.console import duration
 from regraft.core.inputs import Batch
-from regraft.engine.freezing import decide_freeze
+from regraft.core.memory import available_memory, in_bytes
+from regraft.engine.freezing import Freeze, decide_freeze
+from regraft.engine.memory import PROBES, measure_need, optimiser_states, weight_copies
+from regraft.engine.rate_finder import BATCHES, STEPS
 from regraft.linking import Grafted, Link
-from regraft.plans import Plan, TrainStage
+from regraft.plans import Plan, SolveStage, TrainStage
 from regraft.targets import Target, prepare
 
 _PROBE = 8  # examples that are timed
@@ -21,26 +25,54 @@ _PROBE = 8  # examples that are timed
 
 @dataclass(frozen=True)
 class Price:
-    """Upper estimates in seconds: compiled layers and early stopping make a run cheaper.
+    """Upper estimates: compiled layers, the cache and early stopping make a run cheaper.
 
     Attributes
     ----------
     features
-        Running the frozen layers once over all examples, eagerly.
+        Seconds for running what is frozen, eagerly: each example once, however many stages read it, and once
+        more for each random view; and for running the finished model on the test part.
     stages
-        By name of each train stage, for all the epochs it may take.
+        Seconds by name of each train stage, for all the epochs it may take, its validation, and the range
+        test of groups whose rate is ``auto``.
     examples
-        How many examples the target has.
+        How many examples of the target are read.
+    weights
+        Bytes of the model's weights.
+    memory
+        Bytes that a step of each train stage takes beside them at its highest moment, by name.
+    free
+        Bytes that this process could still take when it was measured.
     """
 
     features: float
     stages: dict[str, float]
     examples: int
+    weights: int
+    memory: dict[str, int]
+    free: int
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Seconds of all of it."""
         return self.features + sum(self.stages.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, seconds and bytes."""
+        return {**asdict(self), "total": self.total}
+
+    def __str__(self) -> str:
+        parts = [f"the frozen layers once over {self.examples} examples, {duration(self.features)} at most"]
+        parts += [f"stage {name!r}, {duration(seconds)} at most" for name, seconds in self.stages.items()]
+        less = "Compiled layers, the cache and early stopping make it less."
+        said = f"On this machine: {'; '.join(parts)}. {less}"
+        if not self.memory:
+            return said
+        needs = ", ".join(f"stage {name!r} {in_bytes(need)}" for name, need in self.memory.items())
+        return (
+            f"{said} Memory beside the {in_bytes(self.weights)} of weights: {needs}; {in_bytes(self.free)} "
+            "are free. What does not fit is computed in smaller slices."
+        )
 
 
 def price(plan: Plan, target: Target, link: Link) -> Price:
@@ -48,24 +80,122 @@ def price(plan: Plan, target: Target, link: Link) -> Price:
     few = target.select(target.pool[:_PROBE])
     prepared = prepare(few, link.graft.source.preprocessing, max_unreadable=1.0)
     model = link.load() if plan.models["student"].initialise == "linked" else link.fresh().load()
-    batch = prepared.inputs.batch(np.arange(len(prepared.inputs.owners)))
-    count = len(prepared.inputs)
+    owners = np.asarray(prepared.inputs.owners)
+    probe = _Probe(plan, model, prepared.inputs.batch(np.arange(len(owners))), len(prepared.inputs))
     used = _used(plan, target)
-    forward = _time(lambda: _forward(model, batch)) / count
-    stages = {
-        stage.name: _time(_stepper(model, stage, batch)) / count * used * _epochs(stage, used)
-        for stage in plan.stages
-        if isinstance(stage, TrainStage)
-    }
-    return Price(forward * (used + len(target.test)), stages, used + len(target.test))
+    held = round(used * plan.draw.validation)
+    stages = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
+    return Price(
+        probe.features(used - held, held, len(target.test)),
+        {stage.name: probe.seconds(stage, used - held, held) for stage in stages},
+        used + len(target.test),
+        sum(value.numel() * value.element_size() for value in model.state_dict().values()),
+        {stage.name: probe.memory(stage) for stage in stages},
+        available_memory(torch.device("cpu")),
+    )
 
 
-def price_in_words(plan: Plan, target: Target, link: Link) -> str:
-    """The price in a sentence."""
-    found = price(plan, target, link)
-    parts = [f"the frozen layers once over {found.examples} examples, {duration(found.features)} at most"]
-    parts += [f"stage {name!r}, {duration(seconds)} at most" for name, seconds in found.stages.items()]
-    return f"On this machine: {'; '.join(parts)}. Compiled layers, the cache and early stopping make it less."
+class _Probe:
+    """A model and a batch on which it is timed; all times are for one example."""
+
+    def __init__(self, plan: Plan, model: Grafted, batch: Batch, count: int):
+        self.plan, self.model, self.batch, self.count = plan, model, batch, count
+        self._prefixes: dict[int, float] = {}
+
+    def features(self, train: int, held: int, test: int) -> float:
+        """Running what is frozen over all examples: a prefix that several stages read is run once.
+
+        Features for a solver come from the same prefix; only what stands behind it is run for them alone.
+        """
+        whole = self._forward(len(self.model.trunk.blocks))
+        cuts: dict[int, int] = {}
+        for stage in self.plan.stages:
+            if isinstance(stage, TrainStage) and stage.frozen_prefix is not None:
+                cut = self.model.trunk.cut_after(stage.frozen_prefix)
+                views = max((self.plan.streams[name].views for name in _streams(stage)), default=0)
+                # Random views are those of training examples; validation is read as it is.
+                cuts[cut] = max(cuts.get(cut, 0), max(views, 1) * train + held)
+        seconds = sum(self._forward(cut) * runs for cut, runs in cuts.items())
+        if any(isinstance(stage, SolveStage) for stage in self.plan.stages):
+            shared = self._forward(next(iter(cuts))) if cuts else 0.0
+            plain = (
+                train if cuts and max(cuts.values()) > train + held else 0
+            )  # views leave plain ones to run
+            seconds += max(whole - shared, 0.0) * (train + held) + shared * plain
+        return seconds + whole * test
+
+    def seconds(self, stage: TrainStage, train: int, held: int) -> float:
+        """A train stage's steps and validation."""
+        freeze = self._frozen(stage)
+        step = _time(self._stepper(freeze, self.batch)) / self.count
+        per_step = self._batch(stage) * stage.optimiser.accumulate
+        per_epoch = -(-train // per_step)
+        epochs = min(stage.stop.epochs or np.inf, (stage.stop.steps or np.inf) / per_epoch)
+        autos = sum(group.rate == "auto" for group in stage.groups)
+        tried = (min(BATCHES, per_epoch) + STEPS * autos) * min(per_step, train) if autos else 0
+        judged = max(self._forward(len(self.model.trunk.blocks)) - self._forward(freeze.cut), 0.0)
+        seconds = step * (train * epochs + tried) + judged * held * (epochs + 1)
+        return float(min(seconds, stage.stop.seconds or np.inf))
+
+    def memory(self, stage: TrainStage) -> int:
+        """Bytes beside the weights, for the batches of all of a step's streams together."""
+        freeze = self._frozen(stage)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        steps = {count: self._stepper(freeze, self._few(count)) for count in PROBES}
+        need = measure_need(
+            lambda count: steps[count](),
+            trained,
+            states=optimiser_states(stage.optimiser),
+            copies=weight_copies(stage, self.plan),
+        )
+        pieces = len(next(iter(self.batch.values()))) / self.count
+        return need.of(round(self._batch(stage) * pieces))
+
+    def _batch(self, stage: TrainStage) -> int:
+        return sum(self.plan.streams[name].batch for name in _streams(stage))
+
+    def _few(self, count: int) -> Batch:
+        """``count`` pieces of the batch, again from the front where it has fewer."""
+        pieces = len(next(iter(self.batch.values())))
+        chosen = torch.arange(count) % pieces
+        return {name: values[chosen] for name, values in self.batch.items()}
+
+    def _forward(self, cut: int) -> float:
+        """Seconds of the first ``cut`` blocks for one example."""
+        if cut == 0:
+            return 0.0
+        if cut not in self._prefixes:
+            self.model.eval()
+            self._prefixes[cut] = _time(lambda: self._run_prefix(cut)) / self.count
+        return self._prefixes[cut]
+
+    def _run_prefix(self, cut: int) -> None:
+        with torch.inference_mode():
+            self.model.trunk.prefix(self.batch, cut=cut)
+
+    def _frozen(self, stage: TrainStage) -> Freeze:
+        freeze = decide_freeze(self.model, stage.trainable, stage.frozen_prefix)
+        freeze.set_gradients(self.model)
+        self.model.eval()  # statistics of batch norm must not move: the model is asked again
+        return freeze
+
+    def _stepper(self, freeze: Freeze, batch: Batch) -> Callable[[], None]:
+        """Forward and backward through what a stage trains; the frozen prefix is computed now, once."""
+        with torch.no_grad():
+            activation = self.model.trunk.prefix(batch, cut=freeze.cut) if freeze.cut else None
+
+        def step() -> None:
+            features = self.model.trunk.suffix(activation, batch, cut=freeze.cut)
+            total = torch.stack([values.sum() for values in self.model.head_outputs(features).values()]).sum()
+            total.backward()
+            self.model.zero_grad(set_to_none=True)
+
+        return step
+
+
+def _streams(stage: TrainStage) -> tuple[str, ...]:
+    """Names of the streams that a stage reads."""
+    return tuple(dict.fromkeys(name for term in stage.terms for name in term.streams))
 
 
 def _used(plan: Plan, target: Target) -> int:
@@ -78,36 +208,9 @@ def _used(plan: Plan, target: Target) -> int:
     return len(target.pool)
 
 
-def _epochs(stage: TrainStage, used: int) -> float:
-    stop = stage.stop
-    by_steps = stop.steps * 32 / max(used, 1) if stop.steps else float("inf")
-    return min(float(stop.epochs or "inf"), by_steps)
-
-
 def _time(work: Callable[[], None]) -> float:
     """Seconds of the second of two calls: the first one pays for allocation."""
     work()
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def _forward(model: Grafted, batch: Batch) -> None:
-    with torch.inference_mode():
-        model.trunk(batch)
-
-
-def _stepper(model: Grafted, stage: TrainStage, batch: Batch) -> Callable[[], None]:
-    """Forward and backward through what the stage trains; the frozen prefix is computed now, once."""
-    freeze = decide_freeze(model, stage.trainable, stage.frozen_prefix)
-    freeze.set_gradients(model)
-    with torch.no_grad():
-        activation = model.trunk.prefix(batch, cut=freeze.cut) if freeze.cut else None
-
-    def step() -> None:
-        features = model.trunk.suffix(activation, batch, cut=freeze.cut)
-        total = torch.stack([values.sum() for values in model.head_outputs(features).values()]).sum()
-        total.backward()
-        model.zero_grad(set_to_none=True)
-
-    return step

@@ -14,6 +14,7 @@ from regraft.inference.storing import ACTIVATIONS
 
 SHARDING = ("none", "full")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+LOGGERS = ("tensorboard", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Settings:
         How what frozen layers give is kept: ``float32``, exact, or ``float16``, in half the space.
     sharding
         ``none``, or ``full``: trained weights are divided among the processes that a launcher started.
+    loggers
+        Programs that follow a run beside its ``history.jsonl``: ``tensorboard``, ``mlflow``.
     """
 
     device: str = "auto"
@@ -55,6 +58,7 @@ class Settings:
     cache_limit: int | None = None
     activations: str = "float32"
     sharding: str = "none"
+    loggers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -67,6 +71,10 @@ class Settings:
             raise UsageError(
                 f"activations are kept as {' or '.join(ACTIVATIONS)}, not as {self.activations!r}"
             )
+        object.__setattr__(self, "loggers", tuple(dict.fromkeys(self.loggers)))  # JSON gives lists
+        for name in self.loggers:
+            if name not in LOGGERS:
+                raise UsageError(f"--log {name}: there is no such logger; there are: {', '.join(LOGGERS)}")
         if self.cache_limit is not None and self.cache_limit < 0:
             raise UsageError(f"--cache-limit wants a size from 0, as 20GB; got {self.cache_limit}")
         if self.sharding not in SHARDING:

@@ -15,7 +15,16 @@ from regraft.core.errors import NonFiniteLossError
 from regraft.core.memory import available_memory, in_bytes, is_out_of_memory
 from regraft.core.randomness import torch_randomness
 from regraft.engine.heartbeat import Heartbeat
-from regraft.engine.memory import MemoryNeed, finer, measure_need, slices_that_fit, too_big, try_need
+from regraft.engine.memory import (
+    MemoryNeed,
+    finer,
+    measure_need,
+    optimiser_states,
+    slices_that_fit,
+    too_big,
+    try_need,
+    weight_copies,
+)
 from regraft.engine.prefetch import Reader
 from regraft.engine.slices import Slice, split_batch
 from regraft.engine.snapshot import Snapshot
@@ -138,7 +147,12 @@ class StepGuard:
         self._buffers.take()
         run.freeze.set_modes(run.model)
         try:
-            return measure_need(self._try, trained, states=_states(run), copies=_copies(run))
+            return measure_need(
+                self._try,
+                trained,
+                states=optimiser_states(run.stage.optimiser),
+                copies=weight_copies(run.stage, run.work.plan),
+            )
         finally:
             self.undo()
 
@@ -168,14 +182,3 @@ def _needs_two(run: TrainStageRun) -> bool:
     run.freeze.set_modes(run.model)
     norms = nn.modules.batchnorm._BatchNorm
     return any(isinstance(module, norms) and module.training for module in run.model.modules())
-
-
-def _states(run: TrainStageRun) -> int:
-    spec = run.stage.optimiser
-    return 2 if spec.name == "adamw" else int(spec.momentum > 0)
-
-
-def _copies(run: TrainStageRun) -> int:
-    """The best weights, of which two copies are there while one replaces the other, and averages."""
-    averages = sum(spec.average_of == run.stage.model for spec in run.work.plan.models.values())
-    return 2 * (run.stage.stop.keep == "best") + averages

@@ -15,11 +15,13 @@ from regraft.core.randomness import torch_randomness
 from regraft.engine.checkpoint import Checkpoint, Tensors
 from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.interrupt import Interrupt, graceful_interrupt
+from regraft.engine.meter import Meter
 from regraft.engine.moving_average import judged_model, open_averages
 from regraft.engine.objective import Objective, make_terms
 from regraft.engine.optimiser import (
     make_optimiser,
     optimiser_tensors,
+    rates_by_group,
     restore_optimiser,
     set_rates,
 )
@@ -49,6 +51,7 @@ class _Standing:
 
     step: int = 0
     epoch_loss: float = 0.0
+    epoch_terms: dict[str, float] = field(default_factory=dict)
     best_loss: float | None = None
     best_step: int = 0
     bad_epochs: int = 0
@@ -115,6 +118,7 @@ class TrainStageRun:
         self.slices: tuple[Slice, ...] = (work.processes.slice,)
         self.standing = _Standing()
         self.pace = Pace(work.settings.checkpoint_seconds)
+        self.meter = Meter(work.device)
         self.guard = StepGuard(self)
 
     def _reader(self, streams: dict[str, Stream]) -> Reader:
@@ -164,7 +168,8 @@ class TrainStageRun:
             self.freeze.set_modes(self.model)
             self.lockstep.explain(self.stage.name)
             while not self._finished():
-                loss = self._step()
+                with self.meter.step(self._examples_of_step()):
+                    loss = self._step()
                 self.standing.seconds = time.monotonic() - start
                 self._after_step(loss, advance)
                 self.guard.beat()
@@ -225,6 +230,7 @@ class TrainStageRun:
 
     def _gradients(self, step: int) -> float:
         """Add the gradients of the step's batches; returns their mean loss."""
+        self.objective.tally.clear()
         accumulate = self.stage.optimiser.accumulate
         first = step * accumulate
         return sum(self._backward(first + part) / accumulate for part in range(accumulate))
@@ -261,19 +267,23 @@ class TrainStageRun:
         standing = self.standing
         standing.step += 1
         standing.epoch_loss += loss
+        for name, value in self.objective.tally.items():
+            part = value.item() / self.stage.optimiser.accumulate
+            standing.epoch_terms[name] = standing.epoch_terms.get(name, 0.0) + part
         position = (standing.step - 1) % self.steps_per_epoch + 1
         note = f"loss {standing.epoch_loss / position:.4f}"
         if position == self.steps_per_epoch or standing.step == self.total_steps:
-            note += self._end_epoch(standing.epoch_loss / position)
+            note += self._end_epoch(position)
         advance(note=note)
 
-    def _end_epoch(self, loss: float) -> str:
+    def _end_epoch(self, steps: int) -> str:
+        """After the last of an epoch's steps; a stage may end in the middle of its last epoch."""
         self.lockstep.check()
         found = self._validate()
         self.freeze.set_modes(self.model)
         self._judge(found)
-        self.work.history.add(self._line(loss, found))
-        self.standing.epoch_loss = 0.0
+        self.work.history.add(self._line(steps, found))
+        self.standing.epoch_loss, self.standing.epoch_terms = 0.0, {}
         shown = "".join(f", {name} {value:.3f}" for name, value in found.metrics.items())
         return f", validation loss {found.loss:.4f}{shown}"
 
@@ -290,14 +300,25 @@ class TrainStageRun:
             standing.best_loss, standing.best_step = found.loss, standing.step
             standing.best = self._moving_state() if self.stage.stop.keep == "best" else {}
 
-    def _line(self, loss: float, found: Validation) -> dict[str, Any]:
+    def _examples_of_step(self) -> int:
+        accumulate = self.stage.optimiser.accumulate
+        first = self.standing.step * accumulate
+        return sum(len(self.leading.at(number)) for number in range(first, first + accumulate))
+
+    def _line(self, steps: int, found: Validation) -> dict[str, Any]:
+        """A line of the history: means over the epoch's steps, and what :data:`MEASURED` names."""
+        names, terms = self.objective.term_names, self.standing.epoch_terms
+        sums = self.work.processes.agree([terms.get(name, 0.0) for name in names])
         return {
             "stage": self.stage.name,
             "kind": "train",
             "step": self.standing.step,
             "epoch": -(-self.standing.step // self.steps_per_epoch),
-            "loss": loss,
+            "loss": self.standing.epoch_loss / steps,
+            "terms": {name: value / steps for name, value in zip(names, sums, strict=True)},
             "rate": self.optimiser.param_groups[0]["lr"],
+            "rates": rates_by_group(self.optimiser, self.stage.groups),
+            **self.meter.read(),
             "seconds": round(self.standing.seconds, 3),
             "validation": found.to_json(),
             **({"skipped": self.precision.skipped} if self.precision.skipped else {}),

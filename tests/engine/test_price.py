@@ -1,0 +1,65 @@
+"""The price of a plan: seconds and bytes, before anything is run."""
+
+from __future__ import annotations
+
+import pytest
+
+from regraft.engine import price as pricing
+from regraft.engine.price import _Probe, price
+from regraft.engine.rate_finder import STEPS
+from regraft.engine.train_stage import TrainStageRun
+from tests.engine.conftest import Bench
+
+# Every forward pass of a block costs one, forward and backward of a step ten.
+BLOCK, STEP = 1.0, 10.0
+
+
+@pytest.fixture
+def by_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count instead of timing: blocks run for one example, and steps."""
+    monkeypatch.setattr(_Probe, "_forward", lambda self, cut: BLOCK * cut)
+    monkeypatch.setattr(pricing, "_time", lambda work: STEP * 8)
+
+
+@pytest.mark.usefixtures("by_count")
+def test_a_frozen_prefix_is_paid_once_whoever_reads_it(bench: Bench) -> None:
+    plan = bench.plan("lpft:1")
+    found = price(plan, bench.target, bench.link())
+    pool, test = len(bench.target.pool), len(bench.target.test)
+    blocks = len(bench.link().load().trunk.blocks)
+    tune = plan.stages[-1]
+    # The solver reads the whole trunk, the stage what stands before its cut: together one pass over all.
+    assert found.features == blocks * (pool + test)
+    held = round(pool * plan.draw.validation)
+    train = pool - held
+    cut = bench.link().load().trunk.cut_after(tune.frozen_prefix)  # type: ignore[union-attr]
+    epochs = tune.stop.epochs  # type: ignore[union-attr]
+    assert found.stages == {"tune": STEP * train * epochs + (blocks - cut) * held * (epochs + 1)}
+    assert found.examples == pool + test
+    twice = plan.model_copy(update={"stages": (*plan.stages, tune.model_copy(update={"name": "again"}))})
+    assert price(twice, bench.target, bench.link()).features == found.features
+
+
+@pytest.mark.usefixtures("by_count")
+def test_a_full_fine_tune_runs_nothing_frozen_and_auto_rates_are_tried(bench: Bench) -> None:
+    plan = bench.plan("full", "streams.target.batch=8")
+    found = price(plan, bench.target, bench.link())
+    blocks = len(bench.link().load().trunk.blocks)
+    assert found.features == blocks * len(bench.target.test)
+    auto = bench.plan("full", "streams.target.batch=8", "groups.0.rate=auto")
+    (more,) = price(auto, bench.target, bench.link()).stages.values()
+    (less,) = found.stages.values()
+    pool = len(bench.target.pool)
+    per_epoch = -(-(pool - round(pool * plan.draw.validation)) // 8)
+    assert more - less == pytest.approx(STEP * 8 * (STEPS + min(10, per_epoch)))
+
+
+@pytest.mark.parametrize("strategy", ["lpft:1", "full"])
+def test_memory_is_what_the_stage_itself_will_count(bench: Bench, strategy: str) -> None:
+    plan = bench.plan(strategy, "streams.target.batch=16", "norm_statistics=frozen")
+    found = price(plan, bench.target, bench.link())
+    run = TrainStageRun(plan.stages[-1], bench.open(plan), None)  # type: ignore[arg-type]
+    need = run.guard._measure()
+    assert found.memory == {plan.stages[-1].name: pytest.approx(need.of(16), rel=0.15)}
+    assert found.weights == sum(v.numel() * v.element_size() for v in run.model.state_dict().values())
+    assert f"stage {plan.stages[-1].name!r}" in str(found).partition("Memory beside")[2]

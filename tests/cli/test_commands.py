@@ -17,8 +17,8 @@ from regraft.core.errors import UsageError
 from regraft.evidence import Evidence
 from tests.cli.conftest import Run
 
-COMMANDS = ["demo", "sources", "link", "plan", "fit", "resume"]  # in the order of --help
-COMMANDS += ["prove", "evaluate", "predict", "report", "export", "cache"]
+COMMANDS = ["demo", "sources", "link", "plan", "fit", "resume", "replay"]  # in the order of --help
+COMMANDS += ["prove", "evaluate", "predict", "features", "report", "export", "cache"]
 
 
 def test_help_lists_every_command(regraft: Run) -> None:

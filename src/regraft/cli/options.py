@@ -149,6 +149,14 @@ Activations = Annotated[
         rich_help_panel=_COMPUTE,
     ),
 ]
+Compile = Annotated[
+    str,
+    typer.Option(
+        "--compile",
+        help="Whether torch.compile runs what is trained: auto where the steps repay it, never, always.",
+        rich_help_panel=_COMPUTE,
+    ),
+]
 Log = Annotated[
     list[str] | None,
     typer.Option(

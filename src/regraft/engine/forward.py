@@ -12,18 +12,23 @@ from torch import Tensor
 from regraft.core.inputs import Batch, Inputs, View
 from regraft.engine.frozen import Frozen
 from regraft.engine.mixing import Portion
+from regraft.engine.suffix_compile import CompiledSuffix
 from regraft.inference import LazyBatch, pieces_of
-from regraft.linking import Grafted
+from regraft.linking import Grafted, pool_pieces
 
 
 @dataclass(frozen=True)
 class Forward:
-    """A model, its inputs and, for a frozen prefix, what keeps its activations."""
+    """A model, its inputs and, for a frozen prefix, what keeps its activations.
+
+    Where gradients are wanted a compiled ``suffix`` stands in for the trunk behind the cut.
+    """
 
     model: Grafted
     inputs: Inputs
     device: torch.device
     frozen: Frozen | None = None
+    suffix: CompiledSuffix | None = None
 
     def __call__(
         self,
@@ -57,4 +62,8 @@ class Forward:
         weights = torch.from_numpy(np.asarray(self.inputs.weights)[pieces]).to(self.device)
         mix = portion.mix if portion.late else None
         batch = LazyBatch(read)
+        if self.suffix is not None and torch.is_grad_enabled() and self.suffix.cut == cut:
+            found = self.suffix(activation, batch)
+            pooled = pool_pieces(found, owners, weights, len(left))
+            return self.model.head_outputs(pooled if mix is None else mix(pooled))
         return self.model.outputs_from(activation, batch, owners, weights, len(left), cut=cut, mix=mix)

@@ -15,6 +15,7 @@ from regraft.inference.storing import ACTIVATIONS
 SHARDING = ("none", "full")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 LOGGERS = ("tensorboard", "mlflow")
+COMPILE = ("auto", "never", "always")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Settings:
         How what frozen layers give is kept: ``float32``, exact, or ``float16``, in half the space.
     sharding
         ``none``, or ``full``: trained weights are divided among the processes that a launcher started.
+    compile
+        Whether ``torch.compile`` runs what is trained: ``auto`` where the steps repay it, ``never``,
+        ``always``; see ``engine/suffix_compile.py``.
     loggers
         Programs that follow a run beside its ``history.jsonl``: ``tensorboard``, ``mlflow``.
     """
@@ -59,6 +63,7 @@ class Settings:
     activations: str = "float32"
     sharding: str = "none"
     loggers: tuple[str, ...] = ()
+    compile: str = "auto"
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -71,6 +76,8 @@ class Settings:
             raise UsageError(
                 f"activations are kept as {' or '.join(ACTIVATIONS)}, not as {self.activations!r}"
             )
+        if self.compile not in COMPILE:
+            raise UsageError(f"--compile {self.compile}: there are {', '.join(COMPILE)}")
         object.__setattr__(self, "loggers", tuple(dict.fromkeys(self.loggers)))  # JSON gives lists
         for name in self.loggers:
             if name not in LOGGERS:

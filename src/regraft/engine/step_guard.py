@@ -140,6 +140,15 @@ class StepGuard:
             note += ", but batch norm looks at so few, so results differ a little"
         self.work.tell(self.run.stage.name, standing.step, "memory", f"{note}.", slices=count)
 
+    def try_step(self, count: int) -> None:
+        """Forward and backward over a few examples, in the modes of training, that leaves nothing behind."""
+        self._buffers.take()
+        self.run.freeze.set_modes(self.run.model)
+        try:
+            self._forward_backward(count)
+        finally:
+            self.undo()
+
     def _measure(self) -> MemoryNeed:
         """What the stage needs beyond what is there now. Leaves the model as it was."""
         run = self.run
@@ -148,7 +157,7 @@ class StepGuard:
         run.freeze.set_modes(run.model)
         try:
             return measure_need(
-                self._try,
+                self._forward_backward,
                 trained,
                 states=optimiser_states(run.stage.optimiser),
                 copies=weight_copies(run.stage, run.work.plan),
@@ -156,7 +165,7 @@ class StepGuard:
         finally:
             self.undo()
 
-    def _try(self, count: int) -> None:
+    def _forward_backward(self, count: int) -> None:
         """Forward and backward over ``count`` of the examples that take the most."""
         run = self.run
         share = count / run.leading.batch

@@ -37,6 +37,7 @@ from regraft.engine.schedules import rate_factor
 from regraft.engine.slices import Slice
 from regraft.engine.step_guard import StepGuard
 from regraft.engine.streams import Stream
+from regraft.engine.suffix_compile import CompiledSuffix, compile_suffix
 from regraft.engine.validation import Validation, validate
 from regraft.engine.workspace import Workspace
 from regraft.plans import TrainStage
@@ -57,6 +58,7 @@ class _Standing:
     bad_epochs: int = 0
     seconds: float = 0.0
     slices: int = 1
+    compiled: bool | None = None
     rates: dict[str, float] = field(default_factory=dict)
     best: Tensors = field(default_factory=dict)
 
@@ -152,6 +154,7 @@ class TrainStageRun:
         """Take all steps, keep the weights the plan asks for, and make sure that nothing frozen moved."""
         before = self.freeze.fingerprint(self.model)
         self.guard.begin()
+        compile_suffix(self)
         if self.standing.step == 0:
             self.standing.rates = find_rates(self)
         use_rates(self, self.standing.rates)
@@ -187,6 +190,10 @@ class TrainStageRun:
         self.model.eval()
         self.freeze.check(self.model, before)
         self.work.trained.update(self.freeze.trainable)
+
+    def use_suffix(self, suffix: CompiledSuffix | None) -> None:
+        """Have steps run compiled layers behind the cut, or none."""
+        self.objective = replace(self.objective, forward=replace(self.forward, suffix=suffix))
 
     def _finished(self) -> bool:
         stop, standing = self.stage.stop, self.standing

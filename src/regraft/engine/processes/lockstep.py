@@ -78,7 +78,7 @@ class Lockstep:
 
     def watch(self, stage: str) -> None:
         """Say once if a share's forward pass drew random numbers; called where they are a step's own."""
-        if not self.processes.many or self._drawn or not _drawn(next(self.model.parameters()).device):
+        if not self.processes.many or self._drawn or not has_drawn(next(self.model.parameters()).device):
             return
         self._drawn = True
         world = self.processes.world
@@ -155,7 +155,7 @@ def _running(norm: _NormBase) -> list[Tensor]:
     return [value for value in (norm.running_mean, norm.running_var) if value is not None]
 
 
-def _drawn(device: torch.device) -> bool:
+def has_drawn(device: torch.device) -> bool:
     """Whether torch's generator has moved since it was seeded."""
     if device.type == "cuda":
         index = device.index if device.index is not None else torch.cuda.current_device()

@@ -124,7 +124,7 @@ def need_of(bench: Bench, plan: object) -> MemoryNeed:
     before = hash_tensors(work.models["student"].state_dict())
     run = TrainStageRun(work.plan.stages[-1], work, None)  # type: ignore[arg-type]
     randomness = torch.get_rng_state()
-    need = run.guard._measure()
+    need = run.guard.predict()
     assert hash_tensors(work.models["student"].state_dict()) == before
     assert torch.equal(torch.get_rng_state(), randomness)
     return need

@@ -59,7 +59,7 @@ def test_memory_is_what_the_stage_itself_will_count(bench: Bench, strategy: str)
     plan = bench.plan(strategy, "streams.target.batch=16", "norm_statistics=frozen")
     found = price(plan, bench.target, bench.link())
     run = TrainStageRun(plan.stages[-1], bench.open(plan), None)  # type: ignore[arg-type]
-    need = run.guard._measure()
+    need = run.guard.predict()
     assert found.memory == {plan.stages[-1].name: pytest.approx(need.of(16), rel=0.15)}
     assert found.weights == sum(v.numel() * v.element_size() for v in run.model.state_dict().values())
     assert f"stage {plan.stages[-1].name!r}" in str(found).partition("Memory beside")[2]

@@ -30,8 +30,10 @@ SHARE = 0.9
 class TensorCounter(TorchDispatchMode):
     """Counts the bytes of all tensors that are made inside the block and not yet dropped.
 
-    ``moments`` has their sum after every operation. Memory that kernels take for themselves (a convolution's
-    workspace) is no tensor and is not seen.
+    ``moments`` has their sum after every operation. A convolution on a CPU also copies what it reads and
+    writes into a layout of its own, which is no tensor: so much is added while it runs. Other memory that
+    kernels and the allocator take for themselves is not seen: ``benchmarks/memory_prediction.py`` says how
+    much that is.
     """
 
     def __init__(self) -> None:
@@ -47,7 +49,8 @@ class TensorCounter(TorchDispatchMode):
         for leaf in tree_leaves(made):
             if isinstance(leaf, Tensor) and _storage(leaf)._cdata not in given:
                 self._count(_storage(leaf))
-        self.moments.append(self._live)
+        copied = _cpu_bytes((args, made)) if "convolution" in func.overloadpacket.__name__ else 0
+        self.moments.append(self._live + copied)
         return made
 
     def _count(self, storage: Any) -> None:
@@ -60,6 +63,11 @@ class TensorCounter(TorchDispatchMode):
     def _forget(self, key: int, size: int) -> None:
         self._live -= size
         self._known.pop(key, None)
+
+
+def _cpu_bytes(values: Any) -> int:
+    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.device.type == "cpu"]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _storage(tensor: Tensor) -> Any:

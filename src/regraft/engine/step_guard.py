@@ -61,7 +61,7 @@ class StepGuard:
                     count, f"The run was killed for lack of memory ({killed.evidence}); it goes on with"
                 )
         self.beat(now=True)
-        need = try_need(self._measure)
+        need = try_need(self.predict)
         room = available_memory(self.work.device)
         fits = (
             need
@@ -149,7 +149,7 @@ class StepGuard:
         finally:
             self.undo()
 
-    def _measure(self) -> MemoryNeed:
+    def predict(self) -> MemoryNeed:
         """What the stage needs beyond what is there now. Leaves the model as it was."""
         run = self.run
         trained = [parameter for parameter in run.model.parameters() if parameter.requires_grad]

@@ -17,6 +17,8 @@ from regraft.core.randomness import torch_randomness
 from regraft.engine import check_plan, execute
 from regraft.engine.schedules import rate_factor
 from regraft.engine.streams import open_stream
+from regraft.engine.train_stage import TrainStageRun
+from regraft.engine.validation import Validation
 from regraft.engine.workspace import Workspace
 from regraft.plans import RateSchedule
 from tests.engine.conftest import Bench
@@ -213,3 +215,15 @@ def test_what_a_plan_can_say_and_nothing_can_run_is_refused(bench: Bench) -> Non
     stage = plan.stages[0].model_copy(update={"produces": ("fisher",)})
     with pytest.raises(PlanError, match=r"passes artefacts on \(fisher\)"):
         check_plan(plan.model_copy(update={"stages": (stage,)}))
+
+
+def test_patience_counts_epochs_without_a_lower_loss(bench: Bench) -> None:
+    plan = bench.plan("full", "stop.patience=2", "stop.epochs=9")
+    run = TrainStageRun(plan.stages[-1], bench.open(plan), None)  # type: ignore[arg-type]
+    ended = []
+    for step, loss in enumerate((1.0, 0.9, 0.95, 0.8, 0.8, 0.85)):
+        run.standing.step = step
+        run._judge(Validation(loss, {}))
+        ended.append(run._finished())
+    assert ended == [False] * 5 + [True]  # an equal loss is none that is lower
+    assert (run.standing.best_loss, run.standing.best_step) == (0.8, 3)

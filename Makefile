@@ -36,11 +36,15 @@ lint: $(VENV)/installed ## Check format and lint
 types: $(VENV)/installed ## Check types
 	$(VENV)/bin/mypy
 
+# A process for each core, and one thread in each: in small networks threads only wait for each other.
+PYTEST := -m pytest --numprocesses auto --dist loadfile
+test-main test-vision: export OMP_NUM_THREADS := 1
+
 test-main: $(VENV)/installed ## Run the tests that need no torchvision
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python $(PYTEST)
 
 test-vision: $(VISION)/installed ## Run the tests that need timm and torchvision
-	$(VISION)/bin/python -m pytest -m vision
+	$(VISION)/bin/python $(PYTEST) -m vision
 
 venv: ## Create .venv with nothing in it yet
 	@if [ ! -x $(VENV)/bin/pip ]; then \

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from regraft.core.hashing import hash_tensors
-from regraft.engine import execute
+from regraft.engine import execute, rate_finder
 from regraft.engine.rate_finder import choose_rate, find_rates, tried_rates
 from regraft.engine.train_stage import TrainStageRun
 from tests.engine.conftest import Bench
@@ -94,3 +94,18 @@ def test_only_training_examples_are_read(bench: Bench, monkeypatch: pytest.Monke
     find_rates(run)
     assert asked
     assert asked <= set(work.draw.train.tolist())
+
+
+def test_the_scaler_of_half_precision_is_as_new_after_a_test_that_ended_early(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test ends in the middle of a step; a scaler that remembered it would refuse the next one."""
+    work = bench.open(bench.plan("lpft:1", *CHANGES))
+    run = TrainStageRun(work.plan.stages[-1], work, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(rate_finder, "RISEN", -0.5)
+    run.precision.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
+    find_rates(run)
+    (line,) = work.history.lines
+    assert len(line["losses"]) == 1
+    assert run.precision.scaler.get_scale() == 16.0
+    assert math.isfinite(run._step())

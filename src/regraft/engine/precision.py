@@ -49,7 +49,7 @@ class Precision:
 
     def __post_init__(self) -> None:
         check_precision(self.name, self.device)
-        self.scaler = torch.amp.GradScaler("cuda") if self.name == "float16" else None
+        self.scaler = torch.amp.GradScaler(self.device.type) if self.name == "float16" else None
 
     @contextmanager
     def reduced(self) -> Iterator[None]:
@@ -97,4 +97,6 @@ class Precision:
         """Put back what :meth:`facts` gave."""
         self.skipped = int(facts["skipped"])
         if self.scaler is not None and facts["scaler"] is not None:
+            # The one before may be in the middle of a step that was not taken.
+            self.scaler = torch.amp.GradScaler(self.device.type)
             self.scaler.load_state_dict(facts["scaler"])

@@ -47,7 +47,7 @@ def find_rates(run: TrainStageRun) -> dict[str, float]:
     start = time.monotonic()
     moving = [p for group in run.optimiser.param_groups for p in group["params"]]
     precision = run.precision.facts()
-    before = Snapshot([*moving, *run.model.buffers()])
+    before = Snapshot(moving, buffers_of=run.model)
     run.freeze.set_modes(run.model)
     batches = min(BATCHES, run.steps_per_epoch)
     found = {}
@@ -65,9 +65,9 @@ def find_rates(run: TrainStageRun) -> dict[str, float]:
             advance(STEPS)
             before.restore()
             run.optimiser.state.clear()
+            run.precision.restore(precision)
             found[str(number)] = _report(run, number, losses)
     run.optimiser.zero_grad(set_to_none=True)
-    run.precision.restore(precision)
     run.work.spend("rates", time.monotonic() - start)
     return found
 

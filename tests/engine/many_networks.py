@@ -53,6 +53,26 @@ class Failing(Residual):
         return given * float("nan") if self.times > 2 and os.environ.get("RANK") == "1" else given
 
 
+class Tight(Residual):
+    """Runs out of memory where rank 1 trains it on more than four examples at once."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad and len(x) > 4 and os.environ.get("RANK") == "1":
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(x)
+
+
+class Normed(nn.Module):
+    """Mean features, which batch norm in training cannot use of one example."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.mean((2, 3)))
+
+
 def build_convolutional() -> nn.Sequential:
     """A stem with batch norm and two residual blocks."""
     stem = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU())
@@ -69,4 +89,18 @@ def build_failing() -> nn.Sequential:
     """The convolutional one, which fails in one process of two."""
     network = build_convolutional()
     network.second = Failing(16)
+    return network
+
+
+def build_tight() -> nn.Sequential:
+    """The convolutional one, in one process of two with little memory."""
+    network = build_convolutional()
+    network.second = Tight(16)
+    return network
+
+
+def build_normed() -> nn.Sequential:
+    """The convolutional one with features that are normed."""
+    network = build_convolutional()
+    network.add_module("normed", Normed(16))
     return network

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from torch import nn
 from regraft.core.errors import TrainingError
 from regraft.core.hashing import hash_tensors
 from regraft.core.memory import is_out_of_memory
-from regraft.engine import execute, step_guard
+from regraft.engine import execute, step_guard, train_stage
 from regraft.engine.memory import MemoryNeed, TensorCounter, measure_need, slices_that_fit
-from regraft.engine.slices import WHOLE, Slice, split_batch
+from regraft.engine.slices import WHOLE, Sizes, Slice, split_batch
+from regraft.engine.snapshot import Snapshot
 from tests.engine.conftest import Bench
 
 # No batch norm in training mode and no random layers: slices then add up to the same numbers.
@@ -58,13 +60,14 @@ def test_the_need_of_a_network_is_what_its_tensors_are() -> None:
 
 def test_slices_are_as_few_as_fit() -> None:
     need = MemoryNeed(optimiser=200, copies=0, step=((100, 100.0), (1000, 1.0)))
-    assert slices_that_fit(need, 100_000, batch=32, least=1) == 1
+    assert slices_that_fit(need, 100_000, batch=32, most=32) == 1
     assert need.of(16) <= 0.9 * 2200 < need.of(32)
     assert need.of(4) == 200 + 1004  # the other moment of the step is the higher one
-    assert slices_that_fit(need, 2200, batch=32, least=1) == 2
-    assert slices_that_fit(need, 1340, batch=32, least=1) == 8
-    assert slices_that_fit(need, 1300, batch=32, least=2) is None
-    assert slices_that_fit(need, 100_000, batch=32, least=1, start=4) == 4
+    assert slices_that_fit(need, 2200, batch=32, most=32) == 2
+    assert slices_that_fit(need, 1340, batch=32, most=32) == 8
+    assert slices_that_fit(need, 1300, batch=32, most=16) is None
+    assert slices_that_fit(need, 100_000, batch=32, most=32, start=4) == 4
+    assert slices_that_fit(need, 1300, batch=7, most=3) is None  # 7 examples make no 4 slices of two
 
 
 @pytest.mark.parametrize("actual", [1, 2, 5, 16, 31, 32, 33])
@@ -72,12 +75,27 @@ def test_slices_are_as_few_as_fit() -> None:
 @pytest.mark.parametrize("count", [1, 2, 8, 16])
 def test_every_example_is_in_exactly_one_slice(actual: int, least: int, count: int) -> None:
     examples = np.arange(actual)
-    for shares in ((WHOLE,), (Slice(0, 2), Slice(1, 2))):
-        slices = split_batch(shares, count, batch=32, actual=actual, least=least)
-        parts = [piece.take(examples) for piece in slices]
-        assert sorted(np.concatenate(parts)) == list(examples)
-        if shares == (WHOLE,) and count > 1:
-            assert all(len(part) >= min(least, actual) for part in parts)
+    for world in (1, 2):
+        parts: list[np.ndarray] = []
+        for rank in range(world):
+            share = Slice(rank, world)
+            sizes = Sizes(32 // world, len(share.take(examples)))
+            # The second process has less memory and divides its share further.
+            pieces = split_batch(share, count * (rank + 1), [sizes], least=least)
+            parts += [piece.take(examples) for piece in pieces]
+            assert len({piece.key for piece in pieces}) == len(pieces)
+            if len(pieces) > 1:
+                assert all(len(piece.take(examples)) >= min(least, sizes.actual) for piece in pieces)
+        assert np.concatenate(parts).tolist() == list(examples)
+
+
+def test_slices_are_as_small_as_their_largest_stream_wants() -> None:
+    """Eight slices of 32 examples: a short batch of one stream makes those of another no larger."""
+    (short, full) = Sizes(32, 4), Sizes(32, 32)
+    assert len(split_batch(WHOLE, 8, [short], least=1)) == 1
+    assert len(split_batch(WHOLE, 8, [short, full], least=1)) == 8
+    assert len(split_batch(WHOLE, 8, [short, full], least=2)) == 2
+    assert len(split_batch(WHOLE, 8, [Sizes(32, 0), full], least=2)) == 8
 
 
 @pytest.mark.parametrize("strategy", ["lpft:2", "full"])
@@ -184,6 +202,59 @@ def test_a_failed_attempt_moves_no_batch_norm_statistics(bench: Bench) -> None:
     # Two slices of the one step that was taken, and nothing of the attempt that failed.
     assert tight.models["student"].state_dict()[count] == begun + 2
     assert plain.models["student"].state_dict()[count] == begun + 1
+
+
+def test_memory_that_ran_out_in_a_validation_leaves_the_statistics_of_the_step_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = bench.plan("lpft:1", *QUIET, "stop.epochs=1", "norm_statistics=move")
+    plain, tight = bench.open(plan), bench.open(plan)
+    execute(plain)
+    real, called = train_stage.validate, []
+
+    def fail_once(forward: Any, work: Any, *, slices: int) -> Any:
+        called.append(slices)
+        if len(called) == 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(forward, work, slices=slices)
+
+    monkeypatch.setattr(train_stage, "validate", fail_once)
+    execute(tight)
+    assert called == [1, 1, 2]
+    expected = hash_tensors(plain.models["student"].state_dict())
+    assert hash_tensors(tight.models["student"].state_dict()) == expected
+
+
+def test_views_that_are_computed_once_are_no_part_of_what_a_step_needs(bench: Bench) -> None:
+    plans = [bench.plan("lpft:1", *QUIET, f"streams.target.views={views}") for views in (0, 2)]
+    still, moving = (need_of(bench, plan) for plan in plans)
+    assert moving.of_step(16) == pytest.approx(still.of_step(16), rel=0.01)
+    assert moving.of_step(1000) > 2 * moving.of_step(1)
+
+
+def test_buffers_that_the_code_puts_in_their_places_are_put_back() -> None:
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(1))
+            self.register_buffer("table", torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.mean = 0.9 * self.mean + 0.1 * x.mean()
+            self.table = torch.zeros(len(x))
+            return x
+
+    model = Mean()
+    kept = Snapshot(buffers_of=model)
+    model(torch.ones(3))
+    kept.restore()
+    assert model.mean.tolist() == [0.0]
+    assert len(model.table) == 3  # what grew is no statistic, and its code may count on it
+    model(torch.ones(3))
+    kept.take()
+    model(torch.ones(3))
+    kept.restore()
+    assert model.mean.tolist() == pytest.approx([0.1])
 
 
 def test_slices_are_in_the_checkpoint(bench: Bench, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from regraft.engine.processes.failure import Board, heard_from
 from regraft.engine.processes.sharding import check_divisible
 from regraft.inference.shard import Shard
 from regraft.plans import ModelSpec, Plan, StopSpec, TrainStage
-from tests.engine.many_networks import build_convolutional, build_transformer
+from tests.engine.many_networks import build_convolutional, build_normed, build_transformer
 
 ROOT = Path(__file__).parents[2]
 NETWORKS = "tests.engine.many_networks"
@@ -54,7 +54,7 @@ def words(
     photos: Path, out: Path, weights: Path, batch: int, *more: str, network: str = "convolutional"
 ) -> list[str]:
     """What stands behind ``regraft``."""
-    kind = "transformer" if network == "transformer" else "convolutional"
+    kind = network if network in ("transformer", "normed") else "convolutional"
     return [
         *("fit", str(photos), "--out", str(out), "--source", f"file:{weights / kind}.safetensors"),
         *(
@@ -211,6 +211,38 @@ def test_an_error_of_one_process_ends_both_with_the_same_words(
     assert facts(tmp_path / "two")["status"] == "failed"
     assert len(re.findall("the loss is not finite", err)) == 1, err
     assert set(re.findall(r"exitcode\s*: (-?\d+)", err)) == {"1"}
+    # What both processes read is kept, and one process runs it again; here nothing fails.
+    found = rg.replay(tmp_path / "two", builder=f"{NETWORKS}:build_failing")
+    assert (found.where, found.same_batch) == ("nowhere", True)
+    assert len({name for name, _ in found.losses}) == 16
+
+
+def test_a_process_that_is_short_of_memory_drops_no_example(
+    photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Rank 1 divides its seven examples further than rank 0; then both do, and a checkpoint says so."""
+    more = [*STRATEGIES["full"], "--set", "stop.epochs=3", "--set", "streams.target.mix.mixup=0.4"]
+    status, _, err = ended(started(words(photos, tmp_path / "two", weights, 7, *more, network="tight")))
+    assert status == 0, err
+    lines = [json.loads(line) for line in (tmp_path / "two" / "history.jsonl").read_text().splitlines()]
+    (told,) = (line for line in lines if line["kind"] == "memory")
+    assert told["slices"] == 2
+    assert "another process ran out; steps are computed with 4 examples at a time" in told["note"]
+    alone(photos, tmp_path / "one", weights, 14, *more)
+    close_curves(tmp_path / "two", tmp_path / "one")
+
+
+def test_batch_norm_never_gets_one_example_of_a_short_batch(
+    photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    """Of 38 training examples two are left for the last batch of two processes."""
+    torch.manual_seed(0)
+    save_file(build_normed().state_dict(), tmp_path / "normed.safetensors")
+    more = [*STRATEGIES["full"], "--set", "stop.epochs=2", "--set", "norm_statistics=move"]
+    rest = words(photos, tmp_path / "two", tmp_path, 18, *more, network="normed")
+    status, _, err = ended(started(rest))
+    assert status == 0, err
+    assert len(curve(tmp_path / "two")) == 2
 
 
 @pytest.mark.parametrize("network", ["convolutional", "transformer"])

@@ -38,11 +38,13 @@ class Frozen:
 
     def activations(self, examples: np.ndarray, view: View | None = None) -> Tensor:
         """The activation at the cut of every piece; a view is run for all examples when it first comes."""
-        if view not in self._ready:
-            self._compute(view)
+        self.prepare(view)
         return self.embedder.activations(examples, view=view)
 
-    def _compute(self, view: View | None) -> None:
+    def prepare(self, view: View | None) -> None:
+        """Run what is frozen for all examples that are read in a view, the first time that it comes."""
+        if view in self._ready:
+            return
         self._ready.add(view)
         processes = self.work.processes
         with self.work.spending("features"):
@@ -83,5 +85,5 @@ def open_frozen(
             return None
     whole = np.unique(np.concatenate([none if also is None else also, *plain]))
     frozen = Frozen(embedder, whole, np.unique(np.concatenate([none, *viewed])), work)
-    frozen._compute(None)
+    frozen.prepare(None)
     return frozen

@@ -161,23 +161,18 @@ def _highest(lines: list[tuple[float, float]]) -> tuple[tuple[float, float], ...
     return tuple(kept)
 
 
-def slices_that_fit(need: MemoryNeed, room: int, *, batch: int, least: int, start: int = 1) -> int | None:
+def slices_that_fit(need: MemoryNeed, room: int, *, batch: int, most: int, start: int = 1) -> int | None:
     """In how many slices a batch has to be computed so that it fits; None where nothing fits.
 
-    ``room`` is what is free in bytes, ``least`` the fewest examples that a slice can have, and ``start`` the
-    number of slices to begin with.
+    ``room`` is what is free in bytes, ``most`` the largest number of slices, and ``start`` the one to begin
+    with.
     """
     count = start
     while need.of(-(-batch // count)) > SHARE * room:
-        if -(-batch // count) <= least:
+        if count >= most:
             return None
-        count = finer(count, batch, least)
+        count = min(2 * count, most)
     return count
-
-
-def finer(count: int, batch: int, least: int) -> int:
-    """Twice as many slices, but none with fewer than ``least`` examples."""
-    return max(min(2 * count, batch // least), 1)
 
 
 def too_big(need: MemoryNeed | None, room: int, stage: str, least: int) -> TrainingError:

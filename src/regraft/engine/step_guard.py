@@ -11,13 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from regraft.core.errors import NonFiniteLossError
+from regraft.core.errors import NonFiniteLossError, TrainingError
 from regraft.core.memory import available_memory, in_bytes, is_out_of_memory
 from regraft.core.randomness import torch_randomness
 from regraft.engine.heartbeat import Heartbeat
 from regraft.engine.memory import (
     MemoryNeed,
-    finer,
     measure_need,
     optimiser_states,
     slices_that_fit,
@@ -26,7 +25,7 @@ from regraft.engine.memory import (
     weight_copies,
 )
 from regraft.engine.prefetch import Reader
-from regraft.engine.slices import Slice, split_batch
+from regraft.engine.slices import Sizes, Slice, split_batch
 from regraft.engine.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -45,31 +44,35 @@ class StepGuard:
 
     def __init__(self, run: TrainStageRun):
         self.run, self.work = run, run.work
-        self.batch = run.leading.batch
+        self.processes = run.work.processes
+        self.batch = self._usual(run.leading)
         self.least = 2 if _needs_two(run) else 1
-        self.heart = Heartbeat(run.work.folder if run.work.processes.leads else None)
-        self._buffers = Snapshot(run.model.buffers())
+        smallest = min(self._usual(stream) for stream in run.objective.streams.values())
+        self.most = self.batch if self.least == 1 else max(smallest // self.least, 1)
+        self.heart = Heartbeat(run.work.folder if self.processes.leads else None)
+        self._buffers = Snapshot(buffers_of=run.model)
 
     def begin(self) -> None:
         """Before the first step of this process: what it will need, and after a kill, smaller slices."""
         standing, killed = self.run.standing, self.work.killed
         if killed is not None and killed.stage == self.run.stage.name:
             before = max(killed.slices, standing.slices)
-            count = finer(before, self.batch, self.least)
+            count = min(2 * before, self.most)
             if count > standing.slices:
                 self._change(
                     count, f"The run was killed for lack of memory ({killed.evidence}); it goes on with"
                 )
         self.beat(now=True)
         need = try_need(self.predict)
-        room = available_memory(self.work.device)
+        room = self._room()
         fits = (
             need
             if need is None
-            else slices_that_fit(need, room, batch=self.batch, least=self.least, start=standing.slices)
+            else slices_that_fit(need, room, batch=self.batch, most=self.most, start=standing.slices)
         )
         if need is None or fits is None:
-            raise too_big(need, room, self.run.stage.name, self.least)
+            raise too_big(need, room, self.run.stage.name, -(-self.batch // self.most))
+        fits = max(self.processes.collect(fits))  # bits depend on it, so all compute alike
         if fits > standing.slices:
             self._change(
                 fits,
@@ -77,26 +80,29 @@ class StepGuard:
                 f"{in_bytes(room)} are free; it is computed with",
             )
 
-    def pieces(self, number: int) -> list[Slice]:
-        """The slices that the batch of a step is computed in."""
-        return split_batch(
-            self.run.slices,
-            self.run.standing.slices,
-            batch=self.batch,
-            actual=len(self.run.leading.at(number)),
-            least=self.least,
-        )
+    def follow(self, slices: int) -> None:
+        """Compute in as many slices as a process that had to take more."""
+        if slices > self.run.standing.slices:
+            self._change(slices, "The memory of another process ran out; steps are computed with")
 
-    def attempt(self, gradients: Callable[[], float]) -> float:
-        """Do what gives this process's gradient of a step, in ever smaller slices where the memory runs out.
+    def pieces(self, number: int, share: Slice | None = None) -> tuple[Slice, ...]:
+        """The slices that the batch of a step is computed in, here or in the process that has ``share``."""
+        share = share or self.run.share
+        streams = self.run.objective.streams.values()
+        if self.least > 1:  # a short batch is not divided so far that a process has one example
+            fewest = min(len(stream.at(number)) for stream in streams)
+            share = replace(share, of=min(share.of, max(fewest // self.least, 1)))
+            if share.index >= share.of:
+                return ()
+        sizes = [Sizes(self._usual(one), len(share.take(one.at(number)))) for one in streams]
+        return split_batch(share, self.run.standing.slices, sizes, least=self.least)
+
+    def attempt(self, work: Callable[[], Value]) -> Value:
+        """Do some work of this stage, again and in smaller slices as long as the memory runs out.
 
         An attempt that failed leaves nothing behind: gradients are dropped and buffers put back.
         """
         self._buffers.take()
-        return self.repeat(gradients)
-
-    def repeat(self, work: Callable[[], Value]) -> Value:
-        """Do some work of this stage, again and in smaller slices as long as the memory runs out."""
         while True:
             try:
                 return work()
@@ -104,6 +110,8 @@ class StepGuard:
                 if not is_out_of_memory(error):
                     self.undo()
                     raise
+                if self.run.lockstep.sharded:
+                    raise self._no_retry() from error
             # Behind the except block, whose traceback would hold the failed step's tensors.
             self.undo()
             self._halve()
@@ -125,9 +133,9 @@ class StepGuard:
             torch.cuda.empty_cache()
 
     def _halve(self) -> None:
-        count = finer(self.run.standing.slices, self.batch, self.least)
+        count = min(2 * self.run.standing.slices, self.most)
         if count <= self.run.standing.slices:
-            raise too_big(None, available_memory(self.work.device), self.run.stage.name, self.least)
+            raise too_big(None, self._room(), self.run.stage.name, -(-self.batch // self.most))
         self._change(count, "The memory ran out; the step is computed again with")
         self.beat(now=True)
 
@@ -140,10 +148,36 @@ class StepGuard:
             note += ", but batch norm looks at so few, so results differ a little"
         self.work.tell(self.run.stage.name, standing.step, "memory", f"{note}.", slices=count)
 
+    def _no_retry(self) -> TrainingError:
+        """The error for processes that divide weights: one alone cannot compute a step again."""
+        return TrainingError(
+            f"the memory of a process ran out in stage {self.run.stage.name!r}, and processes that divide "
+            "weights take their steps together: use a smaller batch (--set streams.NAME.batch=..), or more "
+            "processes"
+        )
+
+    def _usual(self, stream: Stream) -> int:
+        """How many examples of a stream a process reads at a step."""
+        return -(-stream.batch // self.processes.world)
+
+    def _room(self) -> int:
+        """Free memory that is this process's: those of one machine share what the CPU has."""
+        room = available_memory(self.work.device)
+        return room if self.work.device.type == "cuda" else room // self.processes.here
+
+    def _prepare(self) -> None:
+        """Before a step that is only tried: what has to be put back, modes, and what is computed once."""
+        run = self.run
+        self._buffers.take()
+        run.freeze.set_modes(run.model)
+        for name, stream in run.objective.streams.items():
+            frozen = run.objective.others.get(name, run.forward).frozen
+            if frozen is not None:
+                frozen.prepare(stream.view(0))
+
     def try_step(self, count: int) -> None:
         """Forward and backward over a few examples, in the modes of training, that leaves nothing behind."""
-        self._buffers.take()
-        self.run.freeze.set_modes(self.run.model)
+        self._prepare()
         try:
             self._forward_backward(count)
         finally:
@@ -153,8 +187,7 @@ class StepGuard:
         """What the stage needs beyond what is there now. Leaves the model as it was."""
         run = self.run
         trained = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
-        self._buffers.take()
-        run.freeze.set_modes(run.model)
+        self._prepare()
         try:
             return measure_need(
                 self._forward_backward,

@@ -155,7 +155,7 @@ def _try(run: TrainStageRun) -> str:
     """Compile and compare with eager on the stage's first batch; what is wrong in words, or nothing."""
     if run.work.device.type == "cpu" and cpp_compiler() is None:
         return "there is no C++ compiler (install g++, or name one by CXX)"
-    kept = Snapshot(run.model.buffers())
+    kept = Snapshot(buffers_of=run.model)
     precision = {"bfloat16": torch.bfloat16, "float16": torch.float16}
     tolerance = TOLERANCES[precision.get(run.work.settings.precision, torch.float32)]
     try:

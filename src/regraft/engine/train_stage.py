@@ -34,7 +34,6 @@ from regraft.engine.rate_finder import find_rates, use_rates
 from regraft.engine.reading import open_reading
 from regraft.engine.replay import keep_step
 from regraft.engine.schedules import rate_factor
-from regraft.engine.slices import Slice
 from regraft.engine.step_guard import StepGuard
 from regraft.engine.streams import Stream
 from regraft.engine.suffix_compile import CompiledSuffix, compile_suffix
@@ -117,7 +116,7 @@ class TrainStageRun:
             reading.others,
             self.precision,
         )
-        self.slices: tuple[Slice, ...] = (work.processes.slice,)
+        self.share = work.processes.slice
         self.standing = _Standing()
         self.pace = Pace(work.settings.checkpoint_seconds)
         self.meter = Meter(work.device)
@@ -245,7 +244,10 @@ class TrainStageRun:
     def _backward(self, number: int) -> float:
         """Add the gradient of one batch, slice by slice; returns its loss."""
         total = 0.0
-        for piece in self.guard.pieces(number):
+        pieces = self.guard.pieces(number)
+        if not pieces:
+            self.lockstep.allow_nothing()
+        for piece in pieces:
             if not self.objective.reads(number, piece):
                 self.lockstep.allow_nothing()
                 continue  # the last batch of an epoch may have fewer examples than there are slices
@@ -296,7 +298,7 @@ class TrainStageRun:
 
     def _validate(self) -> Validation:
         forward = replace(self.forward, model=self.judged)
-        return self.guard.repeat(lambda: validate(forward, self.work, slices=self.standing.slices))
+        return self.guard.attempt(lambda: validate(forward, self.work, slices=self.standing.slices))
 
     def _judge(self, found: Validation) -> None:
         """Keep the weights if they are the best so far; those that the stage began with take part."""
@@ -346,7 +348,10 @@ class TrainStageRun:
 
     def _checkpoint(self, interrupt: Interrupt) -> None:
         standing = self.standing
-        standing.seconds, due, wanted = self.lockstep.pause(standing.seconds, self.pace.due, interrupt.wanted)
+        standing.seconds, due, wanted, slices = self.lockstep.pause(
+            standing.seconds, self.pace.due, interrupt.wanted, standing.slices
+        )
+        self.guard.follow(slices)
         if self.save is not None and (due or wanted):
             tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": standing.best}
             save, facts = self.save, {"standing": standing.facts(), "precision": self.precision.facts()}

@@ -33,6 +33,8 @@ class Processes:
         Which of how many; rank 0 leads: it alone writes and speaks.
     backend
         ``gloo`` (CPU) or ``nccl`` (CUDA); empty for a single process.
+    here
+        How many of them run on this machine.
     board, talk
         Where failures are reported, and the group in which JSON and NumPy arrays travel.
     """
@@ -42,6 +44,7 @@ class Processes:
     backend: str = ""
     board: Board | None = None
     talk: Any = None
+    here: int = 1
 
     @property
     def leads(self) -> bool:

@@ -119,7 +119,12 @@ def _open(settings: Settings) -> Processes:
     board = Board(dist.distributed_c10d._get_default_store(), rank, world)
     # JSON and failures travel apart from gradients, on the CPU.
     talk = dist.new_group(backend="gloo", timeout=wait)
-    return Processes(rank, world, backend, board, talk)
+    return Processes(rank, world, backend, board, talk, _here())
+
+
+def _here() -> int:
+    """How many of the processes run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", launched()))
 
 
 def _share_cores() -> None:
@@ -129,7 +134,7 @@ def _share_cores() -> None:
     from joblib import cpu_count
 
     cores = cpu_count(only_physical_cores=True)
-    each = max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", launched())), 1)
+    each = max(cores // _here(), 1)
     torch.set_num_threads(each)
     threadpool_limits(each)
 

@@ -116,13 +116,18 @@ class Lockstep:
         for value in statistics:
             value.div_(self.processes.world)
 
-    def pause(self, seconds: float, due: bool, wanted: bool) -> tuple[float, bool, bool]:
-        """After a step: the leader's time, whether it wants a checkpoint, whether anybody was interrupted."""
+    def pause(self, seconds: float, due: bool, wanted: bool, slices: int) -> tuple[float, bool, bool, int]:
+        """After a step: the leader's time, whether it wants a checkpoint, whether anybody was interrupted,
+        and in how many slices whoever has the least memory computes its share.
+        """
         if not self.processes.many:
-            return seconds, due, wanted
+            return seconds, due, wanted, slices
         leads = float(self.processes.leads)
-        time, is_due, stop = self.processes.agree([seconds * leads, due * leads, float(wanted)])
-        return time, is_due > 0, stop > 0
+        own = [float(slices * (rank == self.processes.rank)) for rank in range(self.processes.world)]
+        time, is_due, stop, *all_slices = self.processes.agree(
+            [seconds * leads, due * leads, float(wanted), *own]
+        )
+        return time, is_due > 0, stop > 0, int(max(all_slices))
 
     def check(self) -> None:
         """Raise :class:`TrainingError` where the processes' weights are no longer the same, to the bit."""

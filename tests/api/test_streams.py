@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +105,33 @@ def test_changed_data_are_noticed_when_a_run_goes_on(
     victim.unlink()
     with pytest.raises(ResumeError, match="data of the stream 'elsewhere' changed since the run began"):
         rg.resume(tmp_path / "run")
+
+
+def test_data_in_memory_are_handed_over_again_for_a_proof(
+    link: rg.Link, target: rg.Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = rg.plan(link, "lpft:1", settings=["stop.steps=1", "stop.epochs=null"])
+    more = TermSpec(computes="entropy", streams=("rest",), weight=0.1)
+    stages = tuple(
+        stage.model_copy(update={"terms": (*stage.terms, more)}) if isinstance(stage, TrainStage) else stage
+        for stage in written.stages
+    )
+    streams = {**written.streams, "rest": StreamSpec(reads="unlabelled", batch=4)}
+    plan = written.model_copy(update={"stages": stages, "streams": streams})
+    pictures = list(np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8))
+    run = rg.fit(plan, target, out=tmp_path / "run", streams={"rest": pictures}, settings=SETTINGS)
+    with pytest.raises(ResumeError, match="rest lived in memory only: hand them over again"):
+        rg.prove(run)
+    seen = []
+
+    def stop_here(arms: Any, *rest: Any, **options: Any) -> None:
+        seen.extend(arms[0].others["rest"].examples)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("regraft.api.prove.run_trials", stop_here)
+    with pytest.raises(KeyboardInterrupt):
+        rg.prove(run, streams={"rest": pictures})
+    assert len(seen) == 6
 
 
 def test_labels_are_those_of_the_runs_own_classes(link: rg.Link, plan: Plan, target: rg.Target) -> None:

@@ -257,18 +257,34 @@ def _status(run: Run, processes: Processes) -> Iterator[None]:
         raise
 
 
-def open_run(folder: Path, *, sources: Mapping[str, Source] | None, builder: Any, network: Any) -> Workspace:
+def open_run(
+    folder: Path,
+    *,
+    sources: Mapping[str, Source] | None,
+    builder: Any,
+    network: Any,
+    streams: Mapping[str, Any] | None,
+) -> Workspace:
     """The workspace of a run as it began, to look at: nothing of the run's folder is changed."""
     run = Run.load(folder, builder=builder)
     run.writes = False
-    plan, target = run.plan, reload(run.facts["origin"])
+    plan, target = _as_one_process(run), reload(origin_here(run))
     opened = open_models(plan, sources, builder, network)
     steps = opened["student"].network.preprocessing
     allowed = run.facts["max_unreadable"]
     prepared = prepare(target, steps, max_unreadable=allowed)
-    found = find_streams_again(run, None)
+    found = find_streams_again(run, streams)
     others = prepare_streams(found, plan, prepared.target.tasks, steps, max_unreadable=allowed)
     return _open(run, plan, prepared, opened, Settings(**run.facts["settings"]), Processes(), others)
+
+
+def _as_one_process(run: Run) -> Plan:
+    """The plan that reads in one process what all processes of the run read at a step."""
+    world, plan = run.facts.get("processes", Processes().to_json())["world"], run.plan
+    streams = {
+        name: one.model_copy(update={"batch": one.batch * world}) for name, one in plan.streams.items()
+    }
+    return plan.model_copy(update={"streams": streams})
 
 
 def _carry_out(

@@ -41,6 +41,7 @@ def prove(
     sources: Mapping[str, Source] | None = None,
     builder: Any = None,
     network: Any = None,
+    streams: Mapping[str, Any] | None = None,
 ) -> Evidence:
     """Compare a run's strategy with the best arm that has no source, over paired seeds.
 
@@ -60,6 +61,8 @@ def prove(
         What counts as a difference, in the deciding metric's unit; half a point if not given.
     sources, builder, network
         See :func:`regraft.fit`; a run that this process made needs none.
+    streams
+        By the plan's names, data of streams that lived in memory only; others are found again.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def prove(
             f"{opened.folder} is {opened.status}; go on with it first: regraft resume {opened.folder}"
         )
     pairs = opened.opened or open_models(opened.plan, sources, opened.builder, network)
-    case = _open_case(opened, pairs["student"], output)
+    case = _open_case(opened, pairs["student"], output, streams)
     arms = _arms(case, scratch, seeds, budget)
     plan = case.plan
     fresh = range(plan.seed + 1, plan.seed + 1 + seeds)
@@ -140,7 +143,7 @@ class _Case:
         return TrainedArm(name, "scratch", plans, network, prepared, self.spec.name, self.settings)
 
 
-def _open_case(run: Run, opened: Opened, output: str | None) -> _Case:
+def _open_case(run: Run, opened: Opened, output: str | None, streams: Mapping[str, Any] | None) -> _Case:
     plan = run.plan
     target = reload(run.facts["origin"])
     if target.fingerprint != run.facts["hashes"]["data"]:
@@ -153,7 +156,7 @@ def _open_case(run: Run, opened: Opened, output: str | None) -> _Case:
     name = output or next(iter(specs))
     if name not in specs:
         raise UsageError(f"there is no output {name!r}; there are: {', '.join(specs)}")
-    found = find_streams_again(run, None)
+    found = find_streams_again(run, streams)
     allowed = run.facts["max_unreadable"]
     others = prepare_streams(found, plan, prepared.target.tasks, steps, max_unreadable=allowed)
     return _Case(plan, opened, prepared, Settings(**run.facts["settings"]), specs[name], others)

@@ -19,6 +19,7 @@ def replay(
     sources: Mapping[str, Source] | None = None,
     builder: Any = None,
     network: Any = None,
+    streams: Mapping[str, Any] | None = None,
 ) -> Replay:
     """Run a kept step again, with the weights and the batch that it had; nothing is trained or written.
 
@@ -26,12 +27,12 @@ def replay(
 
         print(rg.replay("runs/leaves"))
 
-    ``sources``, ``builder`` and ``network`` are those of :func:`regraft.fit`. Raises :class:`BundleError`
-    where the run keeps no step.
+    ``sources``, ``builder``, ``network`` and ``streams`` are those of :func:`regraft.resume`. Raises
+    :class:`BundleError` where the run keeps no step.
     """
     place = Path(folder)
     facts = read_facts(place)
-    work = open_run(place, sources=sources, builder=builder, network=network)
+    work = open_run(place, sources=sources, builder=builder, network=network, streams=streams)
     stage = next(stage for stage in work.plan.stages if stage.name == facts["stage"])
     assert isinstance(stage, TrainStage)
     return replay_step(TrainStageRun(stage, work, None), place)

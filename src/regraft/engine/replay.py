@@ -10,7 +10,7 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +40,8 @@ def keep_step(run: TrainStageRun, error: NonFiniteLossError) -> None:
     A step that accumulates over several batches is kept whole.
     """
     folder = run.work.folder
-    if folder is None or not run.work.processes.leads:
-        return
+    if folder is None or not run.work.processes.leads or run.lockstep.sharded:
+        return  # divided weights cannot be put together any more: another process may be gone
     place = folder / FOLDER
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -49,11 +49,15 @@ def keep_step(run: TrainStageRun, error: NonFiniteLossError) -> None:
     first = run.standing.step * accumulate
     batches: list[dict[str, Any]] = []
     inputs: dict[str, Tensor] = {}
+    world = run.work.processes.world
     for number in range(first, first + accumulate):
-        for piece in run.guard.pieces(number):
+        # The step failed in one process; what all of them read is kept.
+        for piece in (one for rank in range(world) for one in run.guard.pieces(number, Slice(rank, world))):
+            if not run.objective.reads(number, piece):
+                continue
             read = _read(run, number, piece)
             inputs.update({f"{len(batches)}.{name}": value for name, value in read.items()})
-            batches.append({"number": number, "slice": [piece.index, piece.of], **_names(run, number, piece)})
+            batches.append({"number": number, "slice": list(astuple(piece)), **_names(run, number, piece)})
     save_file(inputs, place / "inputs.safetensors")
     state = {name: value.detach().cpu() for name, value in run.model.state_dict().items()}
     save_file(
@@ -165,7 +169,7 @@ def replay_step(run: TrainStageRun, folder: Path) -> Replay:
     run.freeze.set_modes(run.model)
     found: tuple[str | None, str] = (None, "nowhere")
     losses: list[tuple[str, float]] = []
-    same = True
+    same, block = True, None
     for index, batch in enumerate(facts["batches"]):
         piece = Slice(*batch["slice"])
         tensors = {k.partition(".")[2]: v for k, v in kept.items() if k.startswith(f"{index}.")}
@@ -175,11 +179,11 @@ def replay_step(run: TrainStageRun, folder: Path) -> Replay:
             found = found if found[1] != "nowhere" else _look_forward(run, tensors, batch)
         run.guard.undo()
         losses += _losses(run, batch, piece, facts)
+        block = block or _gradient_block(run)
     if found[1] == "nowhere" and any(not math.isfinite(loss) for _, loss in losses):
         found = (None, "loss")
-    if found[1] == "nowhere":
-        block = _gradient_block(run)
-        found = (block, "gradient") if block else found
+    if found[1] == "nowhere" and block:
+        found = (block, "gradient")
     return Replay(facts["stage"], facts["step"], facts["message"], *found, tuple(losses), same)
 
 

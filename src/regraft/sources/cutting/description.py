@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import types
 from collections.abc import Hashable, Iterator
+from functools import partial
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 _DEPTH = 6
 _PLAIN = (int, float, str, bool, bytes, type(None), type)
+_VALUES = (int, float, str, bytes, complex, range, slice, torch.dtype, torch.device, np.dtype)
+_COMMON = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, logging.Logger)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 # What torch keeps in every module; hooks are told apart below.
 _OWN = {
     "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "_backward_pre_hooks",
@@ -25,7 +32,7 @@ def describe_network(network: nn.Module) -> Hashable:
 
     Modes are left out; an edit (another module, another attribute, a hook) changes it.
     """
-    describer = _Describer(own=False)
+    describer = _Describer(network, own=False)
     return tuple(
         (path, type(module), tuple(describer.attributes(module))) for path, module in network.named_modules()
     )
@@ -36,63 +43,113 @@ def describe_state(network: nn.Module, *, own: bool) -> Hashable:
 
     ``own`` tells tensors apart that no one registered, which a graph holds as constants.
     """
-    describer = _Describer(own=own)
+    describer = _Describer(network, own=own)
     return tuple(
         (path, type(module), module.training, tuple(describer.attributes(module)))
         for path, module in network.named_modules()
     )
 
 
-def unregistered(network: nn.Module) -> list[Tensor]:
-    """Tensors that modules hold without having registered them, in whatever they hold them directly."""
-    values = (value for module in network.modules() for value in vars(module).values())
-    return [value for value in values if isinstance(value, Tensor)]
+def unregistered(network: nn.Module) -> list[Any]:
+    """What modules hold and no one registered, where it is told apart by its place in memory: tensors."""
+    describer = _Describer(network, own=True)
+    for module in network.modules():
+        for _ in describer.attributes(module):
+            pass
+    return describer.placed
 
 
 class Glance:
-    """What a network looks like at a glance: which objects it holds, and in which modes.
+    """What a network looks like at a glance: which objects it holds, what they hold, and in which modes.
 
     Two equal glances mean that nothing was edited in between. One is taken in each step, and a description
-    takes twenty times as long.
+    takes many times as long.
     """
 
     def __init__(self, network: nn.Module):
         self.seen: list[Any] = []
-        known: set[int] = set()
-        for module in network.modules():
-            values = [value for name, value in vars(module).items() if name not in _OWN]
-            self.seen += (id(module), module.training)
-            self.seen += [value if type(value) in _PLAIN else id(value) for value in values]
-            self.seen += map(id, module._parameters.values())
-            self.seen += map(id, module._buffers.values())
-            for value in values:
-                if type(value) not in _PLAIN and id(value) not in known:
-                    known.add(id(value))
-                    self.seen.append(_inside(value))
+        modules = list(network.modules())
+        self._known = {id(module) for module in modules}
+        for module in modules:
+            self._see(module)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Glance) and self.seen == other.seen
 
     __hash__ = None  # type: ignore[assignment]
 
+    def _see(self, module: nn.Module) -> None:
+        """A module without its children."""
+        self.seen += (id(module), module.training)
+        self.seen += map(id, module._parameters.values())
+        self.seen += map(id, module._buffers.values())
+        for name, value in vars(module).items():
+            if name not in _OWN:
+                self._look(value, 0)
 
-def _inside(value: Any) -> Any:
-    """A configuration may be edited, a list may grow, a tensor be written to."""
-    if isinstance(value, Tensor):
-        return None if value.is_inference() else value._version
-    if isinstance(value, dict | list | set | tuple):
-        return len(value)
-    held = getattr(value, "__dict__", None)
-    if not isinstance(held, dict) or isinstance(value, types.FunctionType | type):
-        return None
-    return [one if type(one) in _PLAIN else id(one) for one in held.values()]
+    def _look(self, value: Any, depth: int) -> None:
+        """A configuration may be edited, an entry replaced, an array be written to, however deep."""
+        if type(value) in _PLAIN:
+            self.seen.append(value)
+            return
+        self.seen.append(id(value))
+        if id(value) in self._known or depth > _DEPTH:
+            return
+        self._known.add(id(value))
+        for one in self._inside(value):
+            self._look(one, depth + 1)
+
+    def _inside(self, value: Any) -> Iterator[Any]:
+        match value:
+            case nn.Module():  # held, and not registered
+                new = [
+                    module for module in value.modules() if id(module) not in self._known or module is value
+                ]
+                self._known.update(map(id, new))
+                for module in new:
+                    self._see(module)
+            case Tensor():
+                yield None if value.is_inference() else value._version
+            case np.ndarray():
+                yield value.tobytes() if value.dtype != object else value.tolist()
+            case dict():
+                yield from value.keys()
+                yield from value.values()
+            case list() | tuple() | set() | frozenset():
+                yield from value
+            case partial():
+                yield from (value.args, value.keywords)
+            case types.MethodType():
+                yield value.__self__
+            case _:
+                yield from _held(value).values()
+
+
+def _held(value: Any) -> dict[str, Any]:
+    """The attributes of an object, those in slots as well; none of what is code or belongs to all."""
+    if isinstance(value, _COMMON):
+        return {}
+    slots = (
+        name
+        for kind in type(value).__mro__
+        for names in [vars(kind).get("__slots__", ())]
+        for name in ([names] if isinstance(names, str) else names)
+    )
+    held = {name: getattr(value, name) for name in slots if name[:2] != "__" and hasattr(value, name)}
+    own = getattr(value, "__dict__", None)
+    return {**held, **own} if isinstance(own, dict) else held
 
 
 class _Describer:
-    """Describes attributes; an object that many modules hold (a configuration) is described once."""
+    """Describes attributes; an object that many modules hold (a configuration) is described once.
 
-    def __init__(self, *, own: bool):
+    ``placed`` are the things that were told apart by where they are in memory.
+    """
+
+    def __init__(self, network: nn.Module, *, own: bool):
         self.own = own
+        self.placed: list[Any] = []
+        self.registered = {id(module) for module in network.modules()}
         self.objects: dict[int, Hashable] = {}
 
     def attributes(self, module: nn.Module) -> Iterator[Hashable]:
@@ -106,6 +163,9 @@ class _Describer:
                 continue
             if type(value) in _PLAIN:
                 yield name, type(value), value
+            elif name in _HOOKS:
+                # They are kept by numbers that a copy does not keep.
+                yield name, *(self.describe(hook, 0) for hook in value.values())
             elif not (isinstance(value, dict) and not value):
                 yield name, self.describe(value, 0)
 
@@ -113,32 +173,71 @@ class _Describer:
         """Something hashable that is equal for what behaves equally."""
         if type(value) in _PLAIN:
             return (type(value), value)
-        if depth > _DEPTH or isinstance(value, nn.Module):
-            return _class(value)
-        if isinstance(value, Tensor):
-            place = (id(value), value._version) if self.own and not value.is_inference() else ()
-            return (tuple(value.shape), value.dtype, *place)
-        if isinstance(value, list | tuple):
-            return (type(value), *(self.describe(one, depth + 1) for one in value))
-        if isinstance(value, set | frozenset):
-            return (type(value), frozenset(self.describe(one, depth + 1) for one in value))
-        if isinstance(value, dict):
-            # Hooks are kept by numbers that a copy does not keep.
-            items = ((key if isinstance(key, str) else "", one) for key, one in value.items())
-            return (type(value), *((key, self.describe(one, depth + 1)) for key, one in items))
-        if isinstance(value, types.FunctionType | types.BuiltinFunctionType):
-            return value
-        return value.__func__ if isinstance(value, types.MethodType) else self._object(value, depth)
+        if depth > _DEPTH:
+            return type(value)
+        match value:
+            case nn.Module():
+                return self._module(value)
+            case Tensor():
+                version = () if value.is_inference() else (value._version,)
+                place = (*self._place(value), *version) if self.own else ()
+                return (tuple(value.shape), value.dtype, *place)
+            case np.ndarray() | np.generic():
+                return (type(value), str(value.dtype), value.shape, _bytes_of(value))
+            case list() | tuple():
+                return (type(value), *(self.describe(one, depth + 1) for one in value))
+            case set() | frozenset():
+                return (type(value), frozenset(self.describe(one, depth + 1) for one in value))
+            case dict():
+                return (
+                    type(value),
+                    *((_key(key), self.describe(one, depth + 1)) for key, one in value.items()),
+                )
+            case partial():
+                parts = (value.func, value.args, value.keywords)
+                return (type(value), *(self.describe(one, depth + 1) for one in parts))
+            case types.FunctionType() | types.BuiltinFunctionType():
+                return value
+            case types.MethodType():
+                return (value.__func__, self.describe(value.__self__, depth + 1))
+        return (type(value), repr(value)) if isinstance(value, _VALUES) else self._object(value, depth)
+
+    def _module(self, module: nn.Module) -> Hashable:
+        """A module that is held and not registered: what it holds is no tensor that the network knows."""
+        if id(module) in self.registered or id(module) in self.objects:
+            return type(module)
+        self.objects[id(module)] = type(module)
+        return tuple(
+            (path, type(inner), inner.training, *self.attributes(inner), *map(self._loose, _tensors(inner)))
+            for path, inner in module.named_modules()
+        )
+
+    def _place(self, value: Any) -> tuple[int]:
+        self.placed.append(value)
+        return (id(value),)
+
+    def _loose(self, tensor: Tensor) -> Hashable:
+        return self.describe(tensor, 0)
 
     def _object(self, value: Any, depth: int) -> Hashable:
         if id(value) not in self.objects:
-            self.objects[id(value)] = _class(value)  # it may hold itself
-            held = getattr(value, "__dict__", None) or {}
+            self.objects[id(value)] = type(value)  # it may hold itself
+            held = _held(value)
             items = tuple((name, self.describe(one, depth + 1)) for name, one in held.items())
-            self.objects[id(value)] = (type(value), *items)
+            # What shows nothing of itself is told apart by where it is.
+            shows = hasattr(value, "__dict__") or bool(held) or isinstance(value, _COMMON)
+            hidden = self._place(value) if self.own and not shows else ()
+            self.objects[id(value)] = (type(value), *items, *hidden)
         return self.objects[id(value)]
 
 
-def _class(value: Any) -> Hashable:
-    kind: Any = type(value)
-    return kind
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+
+
+def _bytes_of(value: Any) -> Hashable:
+    return repr(value) if value.dtype == object else value.tobytes()
+
+
+def _key(key: Any) -> Hashable:
+    return key if type(key) in _PLAIN else type(key)

@@ -42,7 +42,7 @@ class Graph:
     flow: Flow
     places: tuple[int | None, ...]
     loose: Hashable = field(repr=False)
-    constants: list[Tensor] = field(repr=False)
+    constants: list[Any] = field(repr=False)
     segments: dict[tuple[int, int], Segment] = field(default_factory=dict)
     checked: bool = False
 

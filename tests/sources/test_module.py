@@ -62,3 +62,13 @@ def test_module_that_cannot_start_afresh_says_so() -> None:
 def test_head_that_is_not_there() -> None:
     with pytest.raises(UsageError, match="has no submodule 'fc' to take off; it has 0, 1, 2, 3"):
         from_module(small(), STEPS, head="fc")
+
+
+def test_a_module_that_stands_at_two_places_runs_at_both() -> None:
+    act, layer = nn.LeakyReLU(0.1), nn.Conv2d(4, 4, 3, padding=1)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), act, layer, act, layer).eval()
+    trunk = load_native(from_module(network, ImagePreprocessing(size=(8, 8))))
+    assert trunk is not None
+    pixels = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(trunk.eval()({"pixels": pixels}), network(pixels).mean((2, 3)))

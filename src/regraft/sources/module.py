@@ -194,7 +194,7 @@ def _heads(source: Source, head: str | None, classes: tuple[str, ...]) -> tuple[
 def _chain(network: nn.Module) -> list[Block] | Run:
     if type(network) is not nn.Sequential:
         return _whole
-    names = [name for name, _ in network.named_children()]
+    names = list(network._modules)  # one module may stand at several places, and runs at each
     blocks = [Block(name, partial(_child, name), (name,)) for name in names]
     return [*blocks, Block("pool", _pool)]
 

@@ -270,3 +270,62 @@ def test_frozen_prefix_and_trained_suffix_have_modes_of_their_own(cutting: Simpl
 def test_names_are_folded() -> None:
     names = ["stem", "s.0.b.0", "s.0.b.1", "s.1.b.0", "norm1", "pool"]
     assert fold_names(names) == ["stem", "s.0.b.{0..1}", "s.1.b.0", "norm1", "pool"]
+
+
+class CheckedStep(nn.Module):
+    """Looks at the data, and so does not export."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.norm(self.convolution(pixels)) if bool(pixels.sum() > -1e9) else pixels
+
+
+class Scaled(nn.Module):
+    """Uses a tensor of its own before its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.layers = nn.ModuleList(CheckedStep() for _ in range(3))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        pixels = pixels * self.scale
+        for layer in self.layers:
+            pixels = layer(pixels)
+        return pixels
+
+
+def test_a_containers_tensor_belongs_to_the_block_that_may_use_it_first(cutting: SimpleNamespace) -> None:
+    trunk = cutting.trunk_of(Behind().eval(), cutting.image_steps(8))
+    assert trunk.block_names[:3] == ("stem", "body.layers.0", "body.layers.1")
+    assert trunk.block_of("body.scale") == "body.layers.0"
+
+
+class Behind(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(3, 4, 3), Scaled()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.body(self.stem(pixels)).mean((2, 3))
+
+
+class Named(nn.Module):
+    """One module under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.one, self.other = nn.Conv2d(3, 4, 3), Step(), Step()
+        self.again = self.one
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.again(self.other(self.one(self.stem(pixels)))).mean((2, 3))
+
+
+def test_a_module_of_two_names_is_owned_under_both(cutting: SimpleNamespace) -> None:
+    trunk = cutting.trunk_of(Named(), cutting.image_steps(8))
+    cutting.assert_exact(trunk, cutting.batch_of(cutting.image_steps(8)))
+    assert {trunk.block_of(name) for name in trunk.network.state_dict()} <= set(trunk.block_names)

@@ -149,7 +149,11 @@ def _named(kept: list[str], calls: list[_Call], network: nn.Module) -> tuple[Par
     ends = [order.index(frame) for frame in kept]
     bounds = [0, *(end + 1 for end in ends), len(order)]
     frames = [(frame,) for frame in order]
-    tensors = [frozenset(_tensors(network, frame)) for frame in order]
+    tensors: list[frozenset[str]] = [frozenset()] * len(order)
+    for frame in order:
+        # A module that holds others may use its own tensors before any of these.
+        place = next(place for place, one in enumerate(order) if f"{one}.".startswith(f"{frame}."))
+        tensors[place] |= frozenset(_tensors(network, frame))
     pieces = [
         Piece(first, last, "", frozenset().union(*tensors[first:last]))
         for first, last in itertools.pairwise(bounds)

@@ -174,7 +174,7 @@ class _Describer:
         if type(value) in _PLAIN:
             return (type(value), value)
         if depth > _DEPTH:
-            return type(value)
+            return _class(value)
         match value:
             case nn.Module():
                 return self._module(value)
@@ -205,8 +205,8 @@ class _Describer:
     def _module(self, module: nn.Module) -> Hashable:
         """A module that is held and not registered: what it holds is no tensor that the network knows."""
         if id(module) in self.registered or id(module) in self.objects:
-            return type(module)
-        self.objects[id(module)] = type(module)
+            return _class(module)
+        self.objects[id(module)] = _class(module)
         return tuple(
             (path, type(inner), inner.training, *self.attributes(inner), *map(self._loose, _tensors(inner)))
             for path, inner in module.named_modules()
@@ -221,7 +221,7 @@ class _Describer:
 
     def _object(self, value: Any, depth: int) -> Hashable:
         if id(value) not in self.objects:
-            self.objects[id(value)] = type(value)  # it may hold itself
+            self.objects[id(value)] = _class(value)  # it may hold itself
             held = _held(value)
             items = tuple((name, self.describe(one, depth + 1)) for name, one in held.items())
             # What shows nothing of itself is told apart by where it is.
@@ -240,4 +240,9 @@ def _bytes_of(value: Any) -> Hashable:
 
 
 def _key(key: Any) -> Hashable:
-    return key if type(key) in _PLAIN else type(key)
+    return key if type(key) in _PLAIN else _class(key)
+
+
+def _class(value: Any) -> Hashable:
+    kind: Any = type(value)
+    return kind

@@ -113,7 +113,7 @@ class Splitting:
         network: nn.Module,
     ):
         self.frames, self.tensors, self.crossed = frames, tensors, crossed
-        self.modules: dict[str, nn.Module] = dict(network.named_modules())
+        self.modules: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
         self._splits: dict[tuple[int, int, int], bool] = {}
         self._usual = self._count(0, len(frames), 0, {})
 
@@ -201,7 +201,7 @@ def join(
     pieces: list[Piece], crossed: Callable[[int], bool], network: nn.Module, *, text: bool
 ) -> list[Piece]:
     """Fewer pieces: cut where one value crosses, each with parameters, but for the pooling at the end."""
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))
     tensors = network.named_parameters(remove_duplicate=False)
     shapes = {name: tensor.ndim for name, tensor in tensors}
 

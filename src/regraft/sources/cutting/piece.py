@@ -84,8 +84,9 @@ def _prefixes(
             found[owners[whole]].append(whole)
         if isinstance(module, nn.RNNBase) and path:
             found[runs.get(path, max(inside))].append(path)
-        for name, child in module.named_children():
-            visit(f"{path}.{name}" if path else name, child)
+        for name, child in module._modules.items():  # one that has two names is visited under both
+            if child is not None:
+                visit(f"{path}.{name}" if path else name, child)
 
     visit("", network)
     return [tuple(names) for names in found]

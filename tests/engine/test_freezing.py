@@ -8,11 +8,15 @@ from torch import nn
 
 from regraft.core.errors import PlanError, TrainingError
 from regraft.core.hashing import hash_tensors
+from regraft.core.preprocessing import ImagePreprocessing
 from regraft.engine import execute
 from regraft.engine.freezing import decide_freeze
 from regraft.engine.optimiser import make_optimiser
 from regraft.engine.patterns import block_of, expand
+from regraft.linking import Grafted
 from regraft.plans import GroupSpec, OptimiserSpec
+from regraft.sources import Trunk
+from regraft.sources.module import _whole as run_whole
 from tests.engine.conftest import Bench
 
 SHORT = ("stop.epochs=2", "stop.keep=last")
@@ -92,3 +96,37 @@ def test_the_trunk_of_a_probe_is_the_sources_to_the_bit(bench: Bench) -> None:
     before = hash_tensors(work.models["student"].trunk.state_dict())
     execute(work)
     assert hash_tensors(work.models["student"].trunk.state_dict()) == before
+
+
+class Dropping(nn.Module):
+    """Drops by what the whole is told, between its blocks and behind the last of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.steps = nn.ModuleList(nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()) for _ in range(3))
+        self.last = nn.Dropout(0.5)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        pixels = self.stem(pixels)
+        for step in self.steps:
+            pixels = step(pixels)
+        return self.last(nn.functional.dropout(pixels.mean((2, 3)), 0.5, self.training))
+
+
+@pytest.mark.parametrize(
+    ("trainable", "prefix", "whole", "last"),
+    [
+        (("*",), None, True, True),
+        (("steps.2", "head"), "steps.0", False, True),
+        (("head",), None, False, False),
+    ],
+)
+def test_what_spans_blocks_or_has_no_weights_follows_them(
+    trainable: tuple[str, ...], prefix: str | None, whole: bool, last: bool
+) -> None:
+    trunk = Trunk(Dropping(), run_whole, 4, reads=ImagePreprocessing(size=(8, 8)))
+    model = Grafted(trunk, {"label": nn.Linear(4, 2)})
+    assert trunk.block_names == ("stem", "steps.0", "steps.1", "steps.2", "pool")
+    decide_freeze(model, trainable, prefix).set_modes(model)
+    assert (trunk.network.training, trunk.network.last.training) == (whole, last)

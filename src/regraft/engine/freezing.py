@@ -7,6 +7,7 @@ never trains the rest of the run in the wrong mode.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -25,7 +26,8 @@ class Freeze:
     trainable: frozenset[str]
     """Names of trained parameters."""
     moving: frozenset[str]
-    """Names of blocks that hold at least one of them: their buffers and modes follow training."""
+    """Names of blocks that hold at least one of them, and of those without parameters behind such a block:
+    their buffers and modes follow training."""
     cut: int
     """Number of blocks in the frozen prefix that is computed once."""
     norm_moves: bool = True
@@ -39,11 +41,20 @@ class Freeze:
     def set_modes(self, model: Grafted) -> None:
         """Training mode for moving blocks, ``eval()`` for all the rest."""
         model.eval()
+        owners = {name: block_of(model, f"trunk.network.{name}") for name in _parameters_of(model)}
         for name, module in model.trunk.network.named_modules():
-            if _owner(model, name) in self.moving:
+            if self._moves(model, name, owners):
                 module.training = self.norm_moves or not isinstance(module, _BatchNorm)
         if HEAD in self.moving:
             model.heads.train()
+
+    def _moves(self, model: Grafted, name: str, owners: Mapping[str, str]) -> bool:
+        """Whether a submodule is in training mode: a container that spans blocks is where all of them are."""
+        owner = _owner(model, name)
+        if owner is not None:
+            return owner in self.moving
+        inside = {block for tensor, block in owners.items() if not name or tensor.startswith(name + ".")}
+        return bool(inside) and inside <= self.moving
 
     def frozen_tensors(self, model: Grafted) -> dict[str, Tensor]:
         """Parameters that are not trained, and buffers of blocks that do not move."""
@@ -85,4 +96,20 @@ def decide_freeze(
             f"the frozen prefix ends with {frozen_prefix!r} but holds layers that are to be trained: "
             f"{', '.join(sorted(contradiction))}. Move frozen_prefix in front of them, or train less."
         )
-    return Freeze(names, moving, cut, norm_moves)
+    return Freeze(names, moving | _followers(model, moving), cut, norm_moves)
+
+
+def _followers(model: Grafted, moving: frozenset[str]) -> frozenset[str]:
+    """Blocks without parameters that come behind a moving one: a dropout or a pooling at the end."""
+    holding = {model.trunk.block_of(name) for name in _parameters_of(model)}
+    found: set[str] = set()
+    follows = False
+    for name in model.trunk.block_names:
+        follows = name in moving if name in holding else follows
+        if follows:
+            found.add(name)
+    return frozenset(found)
+
+
+def _parameters_of(model: Grafted) -> list[str]:
+    return [name for name, _ in model.trunk.network.named_parameters()]

@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from torch.nn import functional
 
-from regraft.core.inputs import View
+from regraft.core.inputs import Batch, View
+from regraft.core.preprocessing import TextPreprocessing
 from regraft.inference import Embedder, pieces_of
 from regraft.inference.naming import piece_keys
 from regraft.inference.structure import structure_hash
+from regraft.sources.trunk import Block, Trunk
+from regraft.targets import read_items
 from tests.inference.small import Awake, Noisy, Pictures, Sociable, small_embedder, small_trunk
 
 EVERYONE = np.arange(40)
@@ -80,14 +84,14 @@ def test_padding_that_is_looked_at_is_stored(own_cache: Path, text_embedder: tup
     blocks = list(trunk.blocks)
     run = blocks[-1].run
     try:  # the mean over all places, padding among them
-        trunk.blocks = (*blocks[:-1], type(blocks[-1])(blocks[-1].name, lambda n, a, i: a.mean(1)))
+        trunk._written = (*blocks[:-1], type(blocks[-1])(blocks[-1].name, lambda n, a, i: a.mean(1)))
         greedy = make(cut=2, keep=True)
         assert greedy.shelf.folder != embedder.shelf.folder
         greedy.compute(np.arange(12))
         assert greedy.storing is not None
         assert greedy.storing.padding
     finally:
-        trunk.blocks = tuple(blocks)
+        trunk._written = tuple(blocks)
     assert trunk.blocks[-1].run is run
 
 
@@ -241,3 +245,106 @@ def test_other_weights_are_another_shelf(own_cache: Path) -> None:
     }
     assert len(folders) == 2
     assert isinstance(small_embedder(small_trunk(), Pictures(3)), Embedder)
+
+
+class Held(nn.Module):
+    """Reads what stands outside its methods, and a layer that is not registered."""
+
+    factors = (1.0, 2.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = nn.Conv2d(4, 4, 3)
+        self.table = np.ones(2, np.float32)
+        self.kept = [nn.Conv2d(4, 4, 1)]
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return Doubled.apply(self.kept[0](self.layer(values))) * self.factors[0] * OPTIONS["gain"][0]
+
+
+class Doubled:
+    @staticmethod
+    def apply(values: torch.Tensor) -> torch.Tensor:
+        return values * 2
+
+
+OPTIONS = {"gain": [1.0]}
+
+
+def _tripled(values: torch.Tensor) -> torch.Tensor:
+    return values * 3
+
+
+@pytest.mark.parametrize("what", ["class", "module", "called", "array", "unregistered"])
+def test_what_code_reads_outside_itself_is_part_of_the_structure(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [structure_hash(small_trunk(Held()), 0, 2) for _ in range(2)]
+    assert before[0] == before[1]
+    trunk = small_trunk(Held())
+    held = trunk.network.middle
+    if what == "class":
+        monkeypatch.setattr(Held, "factors", (3.0, 2.0))
+    elif what == "module":
+        monkeypatch.setitem(OPTIONS, "gain", [2.0])
+    elif what == "called":
+        monkeypatch.setattr(Doubled, "apply", staticmethod(_tripled))
+    elif what == "array":
+        held.table[0] = 2
+    else:
+        with torch.no_grad():
+            held.kept[0].weight += 1
+    assert structure_hash(trunk, 0, 2) != before[0]
+
+
+def test_a_stage_that_trains_does_not_change_what_frozen_layers_give(own_cache: Path) -> None:
+    trunk, pictures = small_trunk(nn.Sequential(nn.Conv2d(4, 4, 3), nn.Dropout(0.5))), Pictures(40)
+    expected = small_embedder(trunk, pictures, keep=False).activations(EVERYONE)
+    embedder = small_embedder(trunk, pictures, keep=False)
+    assert embedder.kept(EVERYONE)
+    trunk.train()
+    assert torch.equal(embedder.activations(EVERYONE), expected)
+    assert all(module.training for module in trunk.modules()), "modes are as they were"
+
+
+class Tokens(nn.Module):
+    """Looks at its padding: a mean of all tokens, or the largest of them."""
+
+    def __init__(self, *, mean: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(60, 8)
+        self.layer = nn.Linear(8, 8)
+        self.mean = mean
+
+    def first(self, inputs: Batch) -> torch.Tensor:
+        return self.layer(self.embedding(inputs["input_ids"])) + 3
+
+    def last(self, values: torch.Tensor) -> torch.Tensor:
+        return values.mean(1) if self.mean else values.amax(1)
+
+
+def _first(network: Tokens, activation: torch.Tensor | None, inputs: Batch) -> torch.Tensor:
+    return network.first(inputs)
+
+
+def _last(network: Tokens, activation: torch.Tensor, inputs: Batch) -> torch.Tensor:
+    return network.last(activation)
+
+
+@pytest.mark.parametrize("mean", [True, False])
+def test_texts_that_fill_their_length_say_nothing_about_padding(mean: bool, own_cache: Path) -> None:
+    words = Tokenizer(models.WordLevel({f"w{number}": number for number in range(60)}, "w0"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    steps = TextPreprocessing(tokenizer=words.to_str().encode(), max_length=16, pad_id=1)
+    blocks = [Block("layer", _first, ("embedding", "layer")), Block("pool", _last)]
+    trunk = Trunk(Tokens(mean=mean), blocks, 8).eval()
+    texts = [" ".join(f"w{2 + (row + place) % 50}" for place in range(16)) for row in range(40)]
+    for shown in (texts, [text[: 3 * 5] for text in texts]):
+        inputs = read_items(shown, steps).inputs
+        everyone = np.arange(len(inputs))
+        kept = Embedder(trunk, inputs, cut=1, backend="eager").activations(everyone)
+        batch = inputs.batch(everyone)
+        with torch.no_grad():
+            assert torch.equal(trunk.suffix(kept, batch, cut=1), trunk(batch))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -174,8 +175,9 @@ class Embedder:
             return
         if self.through is not None:
             self.through._compute(todo, view)
+        label = f"Running the frozen layers ({backend.name})"
         try:
-            with progress(f"Running the frozen layers ({backend.name})", len(todo)) as advance:
+            with _evaluating(self.trunk), progress(label, len(todo)) as advance:
                 for batch, batch_values in self._run(todo, view):
                     self._put(self.shelf, batch.pieces[: batch.count], batch_values, view)
                     advance(batch.count)
@@ -230,7 +232,7 @@ class Embedder:
         now = Shelf()
         missing, first = np.unique(keys[~there], return_index=True)
         # Random layers, where there are some, draw by what they are asked for.
-        with torch_randomness(0, "frozen layers", missing[0].hex()):
+        with _evaluating(self.trunk), torch_randomness(0, "frozen layers", missing[0].hex()):
             for batch, values in self._run(pieces[~there][first], view):
                 self._put(now, batch.pieces[: batch.count], values, view)
         now.flush()
@@ -267,6 +269,13 @@ class Embedder:
         """The backend, compiled and checked when first needed; with another shelf if it is another one. Then
         how values are stored, and whether they can be kept at all.
         """
+        if self._backend is None or (self._storing is None and self.impurity is None):
+            with _evaluating(self.trunk):
+                self._prepare(pieces)
+        assert self._backend is not None
+        return self._backend
+
+    def _prepare(self, pieces: np.ndarray) -> None:
         if self._backend is None:
             self._backend = open_for(
                 self.backend_name, self.trunk, self.cut, self.inputs, self.device, size=BATCH
@@ -275,7 +284,6 @@ class Embedder:
                 self._use(self._backend.name)
         if self._storing is None and self.impurity is None:
             self._examine(pieces)
-        return self._backend
 
     def _examine(self, pieces: np.ndarray) -> None:
         if not self.examine:
@@ -354,6 +362,18 @@ class Embedder:
             "backend": versions_of(self.backend_name),
             **found.to_json(),
         }
+
+
+@contextmanager
+def _evaluating(trunk: Trunk) -> Iterator[None]:
+    """Inside, the trunk is in ``eval()`` mode, whatever the stage that asks trains of it."""
+    awake = [module for module in trunk.modules() if module.training]
+    trunk.eval()
+    try:
+        yield
+    finally:
+        for module in awake:
+            module.training = True
 
 
 _said: set[str] = set()

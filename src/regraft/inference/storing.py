@@ -104,10 +104,16 @@ def is_ragged(value: Tensor, batch: Batch) -> bool:
 def _ends_do_not_matter(
     trunk: Trunk, cut: int, batch: Batch, value: Tensor, features: Tensor, lengths: np.ndarray | None
 ) -> bool:
-    """Whether zeros in the place of padded ends change no bit of the features."""
-    if lengths is None or not is_ragged(value, batch):
-        return False
-    bare = value.clone()
-    for row, length in enumerate(lengths.tolist()):
-        bare[row, length:] = 0
-    return torch.equal(trunk.suffix(bare, batch, cut=cut), features)
+    """Whether other values in the place of padded ends change no bit of the features.
+
+    Zeros are what will stand there; large ones are seen by a maximum too, which zeros need not reach.
+    """
+    if lengths is None or not is_ragged(value, batch) or int(lengths.min()) >= value.shape[1]:
+        return False  # where nothing is padded nothing can be seen
+    for fill in (0.0, *(sign * 4 * float(value.abs().max()) for sign in (1, -1))):
+        bare = value.clone()
+        for row, length in enumerate(lengths.tolist()):
+            bare[row, length:] = fill
+        if not torch.equal(trunk.suffix(bare, batch, cut=cut), features):
+            return False
+    return True

@@ -8,6 +8,7 @@ Of code that was installed the package's version is taken; other code is read, w
 from __future__ import annotations
 
 import dis
+import functools
 import sys
 import sysconfig
 import types
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import Tensor, dtype, fx, nn
 
 from regraft.core.errors import PlanError
@@ -25,13 +27,14 @@ _OPAQUE = ("torch", "numpy", "builtins")
 _LIBRARY = sysconfig.get_path("stdlib")
 _MACHINERY = frozenset(vars(nn.Module())) - {"training"}
 _DEEPEST = 12
+_NUMBERED = "_autograd_function_id"  # by the order in which such functions were made
 
 
 def structure_hash(trunk: Trunk, first: int, last: int) -> str:
     """Hash of what the blocks ``first`` to ``last - 1`` of a trunk compute, but for parameters and saved
     buffers.
     """
-    describe = _Describer()
+    describe = _Describer(trunk.network)
     blocks = trunk.blocks[first:last]
     names = {block.name for block in blocks}
     modules = {
@@ -53,7 +56,8 @@ def _owner(trunk: Trunk, module: str) -> str | None:
 class _Describer:
     """Turns values into JSON that is equal where they mean the same; each thing is described once."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: nn.Module) -> None:
+        self._registered = {id(module) for module in network.modules()}
         self._known: dict[int, str] = {}
         self._alive: list[Any] = []  # ids are of use only for what lives
 
@@ -71,13 +75,16 @@ class _Describer:
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         match value:
-            case None | bool() | int() | float() | str() | bytes() | dtype():
+            case None | bool() | int() | float() | complex() | str() | bytes() | dtype():
                 return repr(value)
             case Tensor():
                 return hash_tensors({"": value}) if value.device.type != "meta" else "meta"
+            case np.ndarray() | np.generic():
+                held = repr(value).encode() if value.dtype == object else value.tobytes()
+                return [str(value.dtype), list(value.shape), hash_bytes(held)]
             case fx.Graph():
                 return str(value)
-            case nn.Module():
+            case nn.Module() if any(id(module) in self._registered for module in value.modules()):
                 return (
                     f"module {type(value).__qualname__}"  # its own line stands elsewhere, or is the suffix's
                 )
@@ -99,6 +106,11 @@ class _Describer:
                 return sorted(str(self(one, depth)) for one in value)
             case Mapping():
                 return [[self(key, depth), self(one, depth)] for key, one in value.items()]
+            case nn.Module():  # held, and not registered: its weights are among no others
+                return [
+                    [name, self.module(module), hash_tensors(_tensors_of(module))]
+                    for name, module in value.named_modules()
+                ]
             case types.FunctionType():
                 return self._function(value, depth)
             case types.MethodType():
@@ -122,7 +134,7 @@ class _Describer:
                 [name, self(function, 1)]
                 for base in own
                 for name, found in sorted(vars(base).items())
-                for function in _functions_in(found)
+                for function in _read_of(name, found)
             ]
             self._known[id(cls)] = hash_json([cls.__module__, cls.__qualname__, _version(cls), code])
         return self._known[id(cls)]
@@ -150,21 +162,44 @@ class _Describer:
         return [hash_bytes(code.co_code), constants, list(code.co_names), list(code.co_varnames)]
 
 
+def _tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    own = {**module._parameters, **module._buffers}
+    return {name: tensor for name, tensor in own.items() if tensor is not None and not tensor.is_meta}
+
+
 def _hooks_of(module: nn.Module) -> tuple[Mapping[int, Any], Mapping[int, Any]]:
     return module._forward_pre_hooks, module._forward_hooks
 
 
 def _named(function: types.FunctionType) -> Iterator[Any]:
-    """Functions and plain values outside a function that its code names, directly or in a module."""
-    names = {str(step.argval) for code in _codes(function.__code__) for step in dis.get_instructions(code)}
-    for name in sorted(names & function.__globals__.keys()):
+    """Functions, classes and plain values outside a function that its code names, directly or in a module."""
+    steps = [step for code in _codes(function.__code__) for step in dis.get_instructions(code)]
+    names = {str(step.argval) for step in steps}
+    outside = {str(step.argval) for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    for name in sorted(outside & function.__globals__.keys()):
         value = function.__globals__[name]
         if isinstance(value, types.ModuleType):
             if not _version(value):
-                inside = (getattr(value, other, None) for other in sorted(names))
-                yield from (one for one in inside if isinstance(one, types.FunctionType))
-        elif isinstance(value, types.FunctionType | int | float | str | bool | tuple | partial):
+                inside = (vars(value).get(other) for other in sorted(names))
+                yield from filter(_is_read, inside)
+        elif _is_read(value):
             yield value
+
+
+def _is_read(value: Any) -> bool:
+    """Whether a value is code or a constant: what is no constant may be a memory that fills as code runs."""
+    return isinstance(value, types.FunctionType | type | partial | Tensor) or _is_constant(value)
+
+
+def _is_constant(value: Any) -> bool:
+    match value:
+        case None | bool() | int() | float() | complex() | str() | bytes() | np.ndarray() | np.generic():
+            return True
+        case list() | tuple() | set() | frozenset():
+            return all(map(_is_constant, value))
+        case dict():
+            return all(map(_is_constant, value)) and all(map(_is_constant, value.values()))
+    return False
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -174,14 +209,20 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(one)
 
 
-def _functions_in(found: Any) -> Iterator[Any]:
-    """What of a class's attribute is code."""
+def _read_of(name: str, found: Any) -> Iterator[Any]:
+    """What of a class's attribute is code or a plain value; nothing of what Python or torch write there."""
     if isinstance(found, property):
         yield from (one for one in (found.fget,) if one is not None)
+    elif isinstance(found, functools.cached_property):
+        yield found.func
     elif isinstance(found, staticmethod | classmethod):
         yield found.__func__
-    elif isinstance(found, types.FunctionType | int | float | str):
+    elif isinstance(found, types.FunctionType) or (_is_own(name, found) and _is_read(found)):
         yield found
+
+
+def _is_own(name: str, found: Any) -> bool:
+    return not isinstance(found, type) and not name.startswith("__") and name != _NUMBERED
 
 
 def _version(value: Any) -> str:

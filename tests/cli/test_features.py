@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -52,3 +54,17 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_source_has_to_be_named(photos: Path) -> None:
     assert run(photos, "--out", "f.safetensors").exit_code == 2
+
+
+def test_a_name_that_is_no_text_is_written_as_near_as_can_be(photos: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "named", tmp_path / "f.safetensors"
+    folder.mkdir()
+    try:
+        named = os.fsencode(folder) + b"/caf\xe9.png"
+        Path(os.fsdecode(named)).write_bytes(next((photos / "zero").iterdir()).read_bytes())
+    except OSError:
+        pytest.skip("this file system takes text alone")
+    done = run(folder, *LITE, "--out", out)
+    assert done.exit_code == 0, done.output
+    with safe_open(out, "pt") as file:
+        assert json.loads(file.metadata()["names"])[0].endswith("caf\ufffd.png")

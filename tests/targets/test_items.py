@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from regraft.core.preprocessing import ImagePreprocessing, TextPreprocessing
@@ -137,3 +139,16 @@ def test_texts_are_read_as_the_target_was(
     pieces = np.flatnonzero(inputs.owners < 5)
     assert read.inputs.batch(np.arange(len(pieces)))["input_ids"].equal(inputs.batch(pieces)["input_ids"])
     assert list(read.inputs.keys) == list(inputs.keys[:5])
+
+
+def test_items_that_were_read_leave_nothing_open() -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    steps = ImagePreprocessing(size=(8, 8))
+    open_now = Path("/proc/self/fd")
+    if not open_now.is_dir():
+        pytest.skip("only Linux shows what is open")
+    before = len(os.listdir(open_now))
+    for _ in range(5):
+        assert len(read_items([pixels], steps).inputs) == 1
+    gc.collect()
+    assert len(os.listdir(open_now)) <= before + 1

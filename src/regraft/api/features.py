@@ -253,7 +253,7 @@ def _in_memory(made: _Pass, listed: _Parts, about: dict[str, str]) -> Features:
 
 
 def _written(made: _Pass, listed: _Parts, about: dict[str, str], path: Path) -> Features:
-    room = len(json.dumps(list(listed.names), ensure_ascii=False).encode()) * 2
+    room = len(json.dumps([_as_text(name) for name in listed.names], ensure_ascii=False).encode()) * 2
     many = room > _LISTED
     beside_it = path.with_suffix(".json")
     try:
@@ -261,7 +261,10 @@ def _written(made: _Pass, listed: _Parts, about: dict[str, str], path: Path) -> 
             for rows in made.rows(listed):
                 out.add(rows)
             about = {**about, "backend": made.stream.backend_name}
-            lists = {"names": made.names, "unreadable": [list(one) for one in made.unreadable]}
+            lists = {
+                "names": [_as_text(name) for name in made.names],
+                "unreadable": [[_as_text(item), _as_text(reason)] for item, reason in made.unreadable],
+            }
             many = many or len(json.dumps(lists["unreadable"]).encode()) > _ABOUT // 2
             metadata = {**about, "format": "pt"}
             if many:
@@ -276,6 +279,11 @@ def _written(made: _Pass, listed: _Parts, about: dict[str, str], path: Path) -> 
             raise RegraftError(f"--out {path}: the disk is full; nothing was written there") from error
         raise RegraftError(f"--out {path} cannot be written: {error.strerror or error}") from error
     return Features(None, shape, made.names, made.beside, made.unreadable, about, path)
+
+
+def _as_text(name: str) -> str:
+    """A file's name, which may hold bytes that are no UTF-8, as text that can be written."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @contextmanager

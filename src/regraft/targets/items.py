@@ -235,7 +235,7 @@ def _read_images(items: Sequence[_Item], preprocessing: ImagePreprocessing) -> I
     places = np.array(sorted(digests), dtype=np.int64)
     hashes = Digests.from_bytes(digests[place] for place in places)
     folder = Path(tempfile.mkdtemp(prefix="regraft-items-"))
-    cache = PixelCache(folder, geometry_of(preprocessing))
+    cache = PixelCache(folder, geometry_of(preprocessing), shared=False)
     data: list[ImageData] = [items[place].data for place in places]
     bad = cache.decode(hashes.array, data, workers=None)
     errors.update({int(places[index]): reason for index, reason in bad.items()})

@@ -47,12 +47,13 @@ class Pixels:
 
 
 class PixelCache:
-    """The pixels of one geometry below ``folder``."""
+    """The pixels of one geometry below ``folder``; ``shared`` with whoever may make room there."""
 
-    def __init__(self, folder: Path, geometry: Geometry):
+    def __init__(self, folder: Path, geometry: Geometry, *, shared: bool = True):
         self.geometry = geometry
         self.folder = folder / hash_json(geometry.to_json())[:16]
-        hold(self.folder)  # nobody makes room by removing what this process maps
+        if shared:
+            hold(self.folder)  # nobody makes room by removing what this process maps
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def decode(self, digests: np.ndarray, data: Any, *, workers: int | None) -> dict[int, str]:

@@ -303,7 +303,8 @@ class TrainStageRun:
     def _judge(self, found: Validation) -> None:
         """Keep the weights if they are the best so far; those that the stage began with take part."""
         standing = self.standing
-        better = standing.best_loss is None or found.loss < standing.best_loss
+        # Where no validation example has a label nothing can be judged: the newest weights are kept.
+        better = standing.best_loss is None or not found.metrics or found.loss < standing.best_loss
         standing.bad_epochs = 0 if better else standing.bad_epochs + 1
         if better:
             standing.best_loss, standing.best_step = found.loss, standing.step

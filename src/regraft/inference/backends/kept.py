@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from regraft.core.console import say
 from regraft.core.files import cache_folder, write_json
 from regraft.core.hashing import hash_file, hash_json
+from regraft.core.holding import hold
 
 _MADE = "made.json"
 Opened = TypeVar("Opened")
@@ -38,6 +39,7 @@ class Kept:
     ) -> Opened:
         """Read an artefact, which ``write`` puts into a folder first where it is not there or is damaged."""
         folder = self.folder(what)
+        hold(folder)
         if folder.is_dir():
             try:
                 _check(folder)

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata, util
@@ -88,6 +88,24 @@ def workplace(keep: Path | None = None) -> Iterator[Path]:
         return
     with TemporaryDirectory(prefix="regraft-benchmark-", ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def measure_and_show(
+    given: argparse.Namespace,
+    measure: Callable[[argparse.Namespace, Path], dict[str, Any]],
+    show: Callable[..., None],
+) -> None:
+    """Measure in a folder with a cache of its own, show and keep the figures; with ``--markdown`` only show
+    the last ones. For scripts with the :func:`usual` options.
+    """
+    if given.markdown:
+        show(read_results(given.json), markdown=True)
+        return
+    with workplace() as folder:
+        os.environ["REGRAFT_CACHE"] = str(folder / "cache")
+        figures = measure(given, folder)
+    show(figures)
+    write_results(given.json, figures)
 
 
 def environment(cache: Path) -> dict[str, str]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -30,14 +29,12 @@ import numpy as np
 from common import (
     ROOT,
     environment,
+    measure_and_show,
     parser,
     photo_folder,
     print_markdown,
     print_table,
-    read_results,
     usual,
-    workplace,
-    write_results,
 )
 
 PARTS = ("decode", "features", "probe", "partial fine-tune")
@@ -197,16 +194,9 @@ def main() -> None:
     if given.child:
         child(given)
         return
-    if given.markdown:
-        show(read_results(given.json), markdown=True)
-        return
     if given.quick:
         given.photos, given.layers, given.size = 12, 2, 32
-    with workplace() as work:
-        os.environ["REGRAFT_CACHE"] = str(work / "cache")
-        figures = measure(given, work)
-    show(figures)
-    write_results(given.json, figures)
+    measure_and_show(given, measure, show)
 
 
 if __name__ == "__main__":

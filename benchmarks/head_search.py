@@ -25,14 +25,12 @@ from typing import Any
 import numpy as np
 from common import (
     aimed,
+    measure_and_show,
     parser,
     photo_kinds,
     print_markdown,
     print_table,
-    read_results,
     usual,
-    workplace,
-    write_results,
 )
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.preprocessing import StandardScaler
@@ -205,16 +203,9 @@ def main() -> None:
     options.add_argument("--photos", type=int, default=2000, help="how many photos")
     options.add_argument("--size", type=int, default=224, help="input size in pixels")
     given = options.parse_args()
-    if given.markdown:
-        show(read_results(given.json), markdown=True)
-        return
     if given.quick:
         given.photos, given.size = 240, 64
-    with workplace() as folder:
-        os.environ["REGRAFT_CACHE"] = str(folder / "cache")
-        figures = measure(given, folder)
-    show(figures)
-    write_results(given.json, figures)
+    measure_and_show(given, measure, show)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ decoding, loading and imports are left out on both sides. Nothing is kept betwee
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -34,14 +33,12 @@ import numpy as np
 import torch
 from common import (
     aimed,
+    measure_and_show,
     parser,
     photo_folder,
     print_markdown,
     print_table,
-    read_results,
     usual,
-    workplace,
-    write_results,
 )
 from lora_side import Classifier, add_lora, train
 from text_target import write_table
@@ -389,6 +386,16 @@ def split(side: dict[str, Any]) -> str:
     return f"{side['seconds']:.1f} ({frozen:.1f} + {side['seconds'] - frozen:.1f})"
 
 
+def measure(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    return {
+        "epochs": given.epochs,
+        "threads": torch.get_num_threads(),
+        "timm": beside_timm(given, folder),
+        "vit": images_beside_trainer(given, folder),
+        "minilm": texts_beside_trainer(given, folder),
+    }
+
+
 def main() -> None:
     options = parser(__doc__, "partial")
     usual(options)
@@ -398,25 +405,12 @@ def main() -> None:
     options.add_argument("--epochs", type=int, default=10, help="epochs of each training")
     options.add_argument("--layers", type=int, default=12, help="layers of the vision transformer")
     given = options.parse_args()
-    if given.markdown:
-        show(read_results(given.json), markdown=True)
-        return
     if given.quick:
         given.photos, given.texts, given.size, given.epochs, given.layers = 62, 128, 64, 3, 4
     registry.TERMS["supervised"] = Recorded
     # The first optimiser imports torch's compiler: a second or more, which belongs to neither side.
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
-    with workplace() as folder:
-        os.environ["REGRAFT_CACHE"] = str(folder / "cache")
-        figures = {
-            "epochs": given.epochs,
-            "threads": torch.get_num_threads(),
-            "timm": beside_timm(given, folder),
-            "vit": images_beside_trainer(given, folder),
-            "minilm": texts_beside_trainer(given, folder),
-        }
-    show(figures)
-    write_results(given.json, figures)
+    measure_and_show(given, measure, show)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
@@ -34,14 +33,12 @@ from common import (
     aimed,
     environment,
     link_photos,
+    measure_and_show,
     parser,
     photos,
     print_markdown,
     print_table,
-    read_results,
     usual,
-    workplace,
-    write_results,
 )
 
 AIM = 10.0
@@ -212,16 +209,9 @@ def main() -> None:
     if given.child:
         child(given)
         return
-    if given.markdown:
-        show(read_results(given.json), markdown=True)
-        return
     if given.quick:
         given.labels, given.test, given.size, given.epochs, given.seeds = 60, 40, 64, 1, 2
-    with workplace() as work:
-        os.environ["REGRAFT_CACHE"] = str(work / "cache")
-        figures = measure(given, work)
-    show(figures)
-    write_results(given.json, figures)
+    measure_and_show(given, measure, show)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regraft.linking.network import Call, Network, outputs_of
+from regraft.sources.cutting.chain import steady_attention
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,10 @@ def watch(network: Network, call: Call, *, gradients: bool = False) -> Run:
     them (``nn.MultiheadAttention`` and its ``out_proj``), they are steps at its entry and at its end.
     """
     watcher = _Watcher(network.module, gradients)
-    with watcher.attached(), _slow_attention(), torch.set_grad_enabled(gradients):
+    # Torch's shortcut of an encoder layer calls none of its modules: nothing could be seen.
+    with watcher.attached(), steady_attention(), torch.set_grad_enabled(gradients):
         given = network.module(*call.args, **call.kwargs)
     return Run(tuple(watcher.finish()), tuple(outputs_of(given)))
-
-
-@contextmanager
-def _slow_attention() -> Iterator[None]:
-    """Torch's fused encoder layer calls none of its modules: nothing could be seen."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @dataclass

@@ -34,7 +34,8 @@ def piece_keys(inputs: Inputs, pieces: np.ndarray, view: View | None) -> np.ndar
 
 
 def prefix_facts(trunk: Trunk, cut: int, *, ragged: bool) -> dict[str, object]:
-    """What the first ``cut`` blocks of a trunk compute: half of a shelf's name, how they are run the other.
+    """What the first ``cut`` blocks of a trunk compute: half of the name of a shelf, or of what was compiled;
+    how they are run is the other.
 
     ``ragged`` says that pieces are padded: whether padding is kept depends on what reads it.
     """

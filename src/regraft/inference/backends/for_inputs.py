@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from regraft.core.hashing import hash_bytes, hash_tensors
 from regraft.core.inputs import Batch, Inputs
 from regraft.inference.backends.backend import Backend
 from regraft.inference.backends.choice import repaid, wanted_backend
 from regraft.inference.backends.opening import open_backend
 from regraft.inference.backends.work import Work, most_work, work_of
+from regraft.inference.naming import prefix_facts
 from regraft.sources import Trunk
 
 
@@ -57,22 +57,10 @@ def open_for(
         _first(inputs, size),
         device,
         dtype=dtype,
-        facts=_facts(trunk, cut),
+        facts=prefix_facts(trunk, cut, ragged=False),
         several=_shapes(inputs) > 1,
         instead=lambda: _others(name, trunk, cut, inputs, device),
     )
-
-
-def _facts(trunk: Trunk, cut: int) -> dict[str, object]:
-    """What a prefix is, as far as files can tell: compiled models are kept under these."""
-    names = set(trunk.block_names[:cut])
-    state = trunk.network.state_dict()
-    owned = {name: value for name, value in state.items() if trunk.block_of(name) in names}
-    return {
-        "weights": hash_tensors(owned),
-        "network": hash_bytes(repr(trunk.network).encode()),
-        "blocks": list(trunk.block_names[:cut]),
-    }
 
 
 def _others(name: str, trunk: Trunk, cut: int, inputs: Inputs, device: torch.device) -> tuple[str, ...]:

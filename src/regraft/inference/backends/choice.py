@@ -4,7 +4,7 @@ Compiling costs seconds once and spares time with every piece, in proportion to 
 convolutions write (:mod:`regraft.inference.backends.work`). Measured side by side on two cores, eager minus
 OpenVINO for an image of 224 pixels, in milliseconds for a million of those numbers: EfficientNet-Lite0 41,
 ResNet-18 31, ResNet-50 42, MobileNetV3 21 (on a busy machine; some 6 on a quiet one), while their
-multiply-adds  differ by a factor of twenty. Repaid is it
+multiply-adds differ by a factor of twenty. Repaid is it
 
 - with OpenVINO, 6 to 8 s to export, convert and compile EfficientNet-Lite0 (6.7 million numbers) and 7 ms
   for an image instead of 35 to 50, after some 200 images;

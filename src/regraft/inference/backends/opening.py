@@ -18,7 +18,7 @@ from regraft.inference.backends.checked import CheckedBackend
 from regraft.inference.backends.eager import EagerBackend
 from regraft.inference.backends.inductor import CompileBackend, cpp_compiler
 from regraft.inference.backends.kept import Kept
-from regraft.inference.backends.openvino import OpenVINOBackend
+from regraft.inference.backends.openvino import IMAGES_AT_ONCE, OpenVINOBackend
 from regraft.sources import Trunk
 
 Store = OrderedDict[Any, Any]
@@ -141,9 +141,9 @@ def _store(key: str) -> Store:
 
 
 def versions_of(backend: str) -> str:
-    """The backend's name and version, part of every cache key."""
+    """The backend's name, version and what else its last bits depend on: part of every cache key."""
     if backend == "openvino":
         import openvino
 
-        return f"openvino {openvino.__version__}"
+        return f"openvino {openvino.__version__}, {IMAGES_AT_ONCE} images at a time"
     return f"{backend} {torch.__version__}"

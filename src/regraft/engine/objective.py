@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -12,86 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regraft.core.errors import NonFiniteLossError, PlanError
+from regraft.core.errors import NonFiniteLossError
 from regraft.engine.forward import Forward
 from regraft.engine.mixing import Portion
 from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader, Wanted
 from regraft.engine.slices import WHOLE, Slice
 from regraft.engine.streams import Stream
+from regraft.engine.weights import WeightedTerm
 from regraft.engine.workspace import Workspace
-from regraft.plans import Plan, TermSpec, TrainStage
-from regraft.plans.schema import Learned, Schedule
-from regraft.tasks import Task
-from regraft.terms import Partner, StepContext, Term, TermValue, check_combine_rule, find_term
-
-
-@dataclass(frozen=True)
-class WeightedTerm:
-    """A term with the weight that the plan gives it."""
-
-    term: Term
-    weight: float | Schedule
-
-    def weight_at(self, done: float) -> float:
-        """The weight when the share ``done`` of the stage's steps is done."""
-        if isinstance(self.weight, float | int):
-            return float(self.weight)
-        span = max(self.weight.finish - self.weight.begin, 1e-12)
-        x = min(max((done - self.weight.begin) / span, 0.0), 1.0)
-        shapes = {
-            "linear": x,
-            "cosine": 0.5 * (1 - math.cos(math.pi * x)),
-            # From 0 to 1 with slope 10, as domain-adversarial training ramps its weight (Ganin et al. 2016).
-            "sigmoid": 2 / (1 + math.exp(-10 * x)) - 1,
-        }
-        return self.weight.start + (self.weight.end - self.weight.start) * shapes[self.weight.schedule]
-
-
-def make_terms(stage: TrainStage) -> tuple[WeightedTerm, ...]:
-    """The stage's terms. Raises :class:`PlanError` for what no definition exists for."""
-    check_combine_rule(stage.combine.rule)
-    if stage.edits:
-        raise PlanError(
-            f"stage {stage.name!r} edits the network ({stage.edits[0].edit}); there are no edits yet"
-        )
-    if not stage.terms:
-        raise PlanError(f"stage {stage.name!r} has no terms, so there is nothing to minimise")
-    return tuple(_make_term(spec, stage) for spec in stage.terms)
-
-
-def _make_term(spec: TermSpec, stage: TrainStage) -> WeightedTerm:
-    if isinstance(spec.weight, Learned):
-        raise PlanError(
-            f"the term {spec.computes!r} has a learned weight ({spec.weight.learned}); there is none yet"
-        )
-    models = spec.models or (stage.model,)
-    if models != (stage.model,):
-        raise PlanError(
-            f"the term {spec.computes!r} reads the models {', '.join(models)}; "
-            f"a stage runs one, {stage.model}"
-        )
-    term = find_term(spec.computes)(
-        models=models, streams=spec.streams, outputs=spec.outputs, options=spec.options
-    )
-    return WeightedTerm(term, spec.weight)
-
-
-def check_terms(plan: Plan, tasks: Mapping[str, Task]) -> None:
-    """Raise :class:`PlanError` for terms that cannot be computed for these outputs, or from their streams."""
-    for stage in plan.stages:
-        for weighted in make_terms(stage) if isinstance(stage, TrainStage) else ():
-            term = weighted.term
-            term.check(tasks)
-            if not term.streams:
-                raise PlanError(f"the term {term.name!r} of stage {stage.name!r} reads no stream: name one")
-            specs = {name: plan.streams[name] for name in term.streams}
-            bare = [n for n, spec in specs.items() if not spec.labelled or spec.reads == "unlabelled"]
-            if term.reads_labels and bare:
-                raise PlanError(
-                    f"the term {term.name!r} of stage {stage.name!r} reads labels, and the stream "
-                    f"{', '.join(bare)} has none: use a term that needs none (entropy), or labelled data"
-                )
+from regraft.terms import Partner, StepContext, TermValue
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.execute import check_plan
 from regraft.engine.history import History
-from regraft.engine.objective import check_terms
 from regraft.engine.processes import ALONE, Processes
 from regraft.engine.settings import Settings
+from regraft.engine.stage_terms import check_terms
 from regraft.engine.stream_data import StreamData
 from regraft.engine.workspace import Workspace
 from regraft.linking import Grafted, Link

@@ -17,7 +17,7 @@ from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.interrupt import Interrupt, graceful_interrupt
 from regraft.engine.meter import Meter
 from regraft.engine.moving_average import judged_model, open_averages
-from regraft.engine.objective import Objective, make_terms
+from regraft.engine.objective import Objective
 from regraft.engine.optimiser import (
     make_optimiser,
     optimiser_tensors,
@@ -34,6 +34,7 @@ from regraft.engine.rate_finder import find_rates, use_rates
 from regraft.engine.reading import open_reading
 from regraft.engine.replay import keep_step
 from regraft.engine.schedules import rate_factor
+from regraft.engine.stage_terms import make_terms
 from regraft.engine.step_guard import StepGuard
 from regraft.engine.streams import Stream
 from regraft.engine.suffix_compile import CompiledSuffix, compile_suffix

@@ -48,15 +48,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from regraft.core.randomness import numpy_generator
 from regraft.engine import Settings, Workspace, execute, open_workspace
 from regraft.engine.open import draw_examples, fitted_tasks
+from regraft.engine.train_stage import TrainStageRun
 from regraft.linking import Blueprint, find_link
 from regraft.plans import GroupSpec, Plan, StopSpec, TermSpec, TrainStage
 from regraft.sources import Source, find, read_weights
 from regraft.strategies import plan_for
 from regraft.targets import Prepared, Target, prepare
 from regraft.tasks import make_task
-from regraft.terms import registry
-from regraft.terms.supervised import Supervised
-from regraft.terms.term import StepContext, TermValue
 
 AIM, AIM_EAGER, AIM_COMPILED = 8.0, 1e-5, 1e-4
 BATCH, FIRST = 32, 20
@@ -65,14 +63,15 @@ RATE, LORA_RATE = 3e-4, 1e-3
 losses: list[float] = []
 
 
-class Recorded(Supervised):
-    """The supervised term, which also writes each training step's value down."""
+def record_steps() -> None:
+    """Have every optimiser step write its loss down; trials before the first step are none."""
+    step = TrainStageRun._step
 
-    def __call__(self, context: StepContext) -> TermValue:
-        """See :class:`regraft.terms.term.Term`."""
-        value = super().__call__(context)
-        losses.append(float(value.total.detach()))
-        return value
+    def recorded(run: TrainStageRun) -> float:
+        losses.append(step(run))
+        return losses[-1]
+
+    TrainStageRun._step = recorded
 
 
 def plan_of(source: Source, target: Target, trained: tuple[str, ...], prefix: str, **given: Any) -> Plan:
@@ -407,7 +406,7 @@ def main() -> None:
     given = options.parse_args()
     if given.quick:
         given.photos, given.texts, given.size, given.epochs, given.layers = 62, 128, 64, 3, 4
-    registry.TERMS["supervised"] = Recorded
+    record_steps()
     # The first optimiser imports torch's compiler: a second or more, which belongs to neither side.
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
     measure_and_show(given, measure, show)

@@ -56,7 +56,6 @@ def child(options: argparse.Namespace) -> None:
     from regraft.targets import Target, prepare
 
     seconds, memory, base = {}, {}, peak()
-    start = time.perf_counter()
 
     def book(part: str) -> None:
         nonlocal start
@@ -64,6 +63,7 @@ def child(options: argparse.Namespace) -> None:
         start = time.perf_counter()
 
     source = find(f"hf:{options.work / f'vit-{options.layers}'}")
+    start = time.perf_counter()  # finding it imports transformers
     target = Target.from_images(options.work / f"photos-{options.photos}").with_test(2)
     prepared = prepare(target, source.preprocessing)
     book("decode")

@@ -12,7 +12,7 @@ import pytest
 from regraft.core.errors import DataError
 from regraft.core.inputs import View
 from regraft.core.preprocessing import ImagePreprocessing
-from regraft.targets import Target, prepare
+from regraft.targets import Target, pixel_cache, prepare
 from regraft.targets.decoding import Geometry, read_pixels
 from regraft.targets.digests import Digests
 from regraft.targets.pixel_cache import PixelCache
@@ -79,7 +79,10 @@ def test_half_written_shards_are_not_read(target: Target, tmp_path: Path) -> Non
     assert data.asked == len({*target.examples.hashes})
 
 
-def test_bad_images_do_not_stop_the_others(target: Target, tmp_path: Path) -> None:
+def test_bad_images_do_not_stop_the_others(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixel_cache, "_IN_PROCESS", 64)
     data = [b"no picture", *(target.examples.raw(index) for index in range(1, 70))]
     digests = target.examples.hashes.array[:70]
     assert list(PixelCache(tmp_path, GEOMETRY).decode(digests, data, workers=2)) == [0]

@@ -16,6 +16,7 @@ STRATEGIES = {
     "probe": ((), {HEAD}),
     "lpft:2": (("stop.epochs=1", "stop.keep=last"), None),
     "full": (("stop.epochs=1", "stop.keep=last", "stop.steps=1"), None),
+    "wise-ft:0.5": (("stop.epochs=1", "stop.keep=last"), None),
     "scratch": (("stop.epochs=1", "stop.keep=last", "stop.steps=1"), None),
 }
 
@@ -57,7 +58,8 @@ def trained_blocks(bench: Bench, strategy: str) -> set[str]:
     trunk = bench.link().blueprint.skeleton().trunk
     owners = {trunk.block_of(name) for name, _ in trunk.network.named_parameters()}
     blocks = [name for name in trunk.block_names if name in owners]
-    return {*(blocks[-2:] if strategy == "lpft:2" else blocks), HEAD}
+    last = {"lpft:2": 2, "wise-ft:0.5": 3}.get(strategy, len(blocks))
+    return {*blocks[-last:], HEAD}
 
 
 def without_regression(bench: Bench) -> list[str]:

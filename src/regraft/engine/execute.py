@@ -6,14 +6,16 @@ from typing import Any
 
 from regraft.core.console import say
 from regraft.core.errors import PlanError, ResumeError
+from regraft.engine.average_stage import make_rule, run_average_stage
 from regraft.engine.checkpoint import Checkpoint, Tensors
+from regraft.engine.leavings import Leavings
 from regraft.engine.movement import Movement
 from regraft.engine.moving_average import check_averages
 from regraft.engine.solve_stage import run_solve_stage
 from regraft.engine.stage_terms import make_terms
 from regraft.engine.train_stage import TrainStageRun
 from regraft.engine.workspace import Workspace
-from regraft.plans import Plan, SolveStage, TrainStage, plan_hash
+from regraft.plans import AverageStage, Plan, SolveStage, TrainStage, plan_hash
 from regraft.terms import find_solver
 
 
@@ -26,12 +28,10 @@ def check_plan(plan: Plan) -> None:
             raise PlanError(f"stage {stage.name!r} passes artefacts on ({names}); no stage makes any yet")
         if isinstance(stage, SolveStage):
             find_solver(stage.solver)
-        elif isinstance(stage, TrainStage):
-            make_terms(stage)
+        elif isinstance(stage, AverageStage):
+            make_rule(stage)
         else:
-            raise PlanError(
-                f"stage {stage.name!r} is of kind {stage.kind!r}; solve and train stages can be run"
-            )
+            make_terms(stage)
 
 
 def execute(work: Workspace) -> None:
@@ -42,6 +42,7 @@ def execute(work: Workspace) -> None:
     """
     check_plan(work.plan)
     work.movement = Movement(work.models) if work.checkpoints else None
+    work.leavings = Leavings(work.plan, work.models)
     checkpoint = work.checkpoints.newest() if work.checkpoints else None
     first = _restore(work, checkpoint) if checkpoint else 0
     if checkpoint is None:
@@ -49,6 +50,7 @@ def execute(work: Workspace) -> None:
     for index in range(first, len(work.plan.stages)):
         inside = checkpoint if checkpoint and checkpoint.state["inside"] and index == first else None
         _run_stage(index, work, inside)
+        work.leavings.leave(index)
         if work.movement:
             work.movement.look()
         _save(work, {"stage": index + 1, "inside": False}, {})
@@ -65,7 +67,9 @@ def _run_stage(index: int, work: Workspace, checkpoint: Checkpoint | None) -> No
     if isinstance(stage, SolveStage):
         run_solve_stage(stage, work)
         return
-    assert isinstance(stage, TrainStage)
+    if isinstance(stage, AverageStage):
+        run_average_stage(stage, work)
+        return
 
     def save(facts: dict[str, Any], tensors: dict[str, Tensors]) -> None:
         _save(work, {"stage": index, "inside": True, **facts}, tensors)
@@ -100,7 +104,7 @@ def _expect(stage: TrainStage, moving: frozenset[str], work: Workspace) -> None:
 
 
 def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -> None:
-    if work.checkpoints is None or work.movement is None:
+    if work.checkpoints is None or work.movement is None or work.leavings is None:
         return
     work.history.sync()
     state = {
@@ -115,7 +119,7 @@ def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -
         "backends": list(work.backends),
         "notes": work.notes,
     }
-    work.checkpoints.write(state, {**work.movement.tensors(), **tensors})
+    work.checkpoints.write(state, {**work.movement.tensors(), **work.leavings.tensors(), **tensors})
 
 
 def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
@@ -136,7 +140,9 @@ def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
             "them back, or fit into a new folder."
         )
     assert work.movement is not None
+    assert work.leavings is not None
     work.movement.restore(checkpoint)
+    work.leavings.restore(checkpoint)
     work.history.rewind(state["history"])
     work.trained.update(state["trained"])
     work.seconds.update(state["seconds"])

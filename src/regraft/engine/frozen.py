@@ -81,9 +81,10 @@ def open_frozen(
     viewed = [stream.examples for stream in streams if stream.views]
     plain = [stream.examples for stream in streams if not stream.views]
     with work.spending("features"):
-        if not embedder.kept(np.concatenate([none, *plain, *viewed])):
+        others = none if also is None else also
+        if not embedder.kept(np.concatenate([none, *plain, *viewed, others])):
             return None
-    whole = np.unique(np.concatenate([none if also is None else also, *plain]))
+    whole = np.unique(np.concatenate([others, *plain]))
     frozen = Frozen(embedder, whole, np.unique(np.concatenate([none, *viewed])), work)
     frozen.prepare(None)
     return frozen

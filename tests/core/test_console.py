@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from regraft.core import console
-from regraft.core.console import duration, progress, say, set_quiet, track
+from regraft.core.console import duration, progress, said_once, say, set_quiet, track
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,18 @@ def test_sentences_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> N
     set_quiet(True)
     say("Not said.")
     assert capsys.readouterr().err == ""
+
+
+def test_a_sentence_is_said_once_within_a_block(capsys: pytest.CaptureFixture[str]) -> None:
+    with said_once():
+        say("The rate is 0.1.")
+        with said_once():
+            say("The rate is 0.1.")
+            say("The rate is 0.2.")
+        say("The rate is 0.2.")
+    say("The rate is 0.1.")
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["The rate is 0.1.", "The rate is 0.2.", "The rate is 0.1."]
 
 
 class Clock:
@@ -91,6 +103,17 @@ def test_work_inside_other_work_says_nothing(clock: Clock, capsys: pytest.Captur
                 inner()
             outer()
     assert "Inner" not in capsys.readouterr().err
+
+
+def test_progress_is_shown_again_where_sentences_are_said_once(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with said_once():
+        for _ in range(2):
+            with progress("Trial", 1) as advance:
+                clock.now += 3
+                advance()
+    assert capsys.readouterr().err == "Trial: 1 examples in 3.0 s\n" * 2
 
 
 def test_an_error_inside_comes_out_and_progress_works_again(

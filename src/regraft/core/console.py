@@ -20,6 +20,7 @@ _PLAIN_INTERVAL = 5.0  # seconds between plain progress lines
 class _Settings:
     quiet: bool = False
     depth: int = 0  # pieces of work that are shown now; those inside another one are not
+    said: set[str] | None = None  # sentences that are not said again; None where every one is
 
 
 _settings = _Settings()
@@ -31,9 +32,31 @@ def set_quiet(quiet: bool) -> None:
 
 
 def say(sentence: str) -> None:
-    """Print one sentence on standard error, unless quiet."""
+    """Print one sentence on standard error, unless quiet, or said before within :func:`said_once`."""
+    if _settings.said is not None:
+        if sentence in _settings.said:
+            return
+        _settings.said.add(sentence)
+    _print(sentence)
+
+
+def _print(line: str) -> None:
     if not _settings.quiet:
-        print(sentence, file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Within the block, a sentence that was said there is not said again; others are, if only by a figure.
+
+    For work that does the same thing many times over. Progress is shown as ever.
+    """
+    before = _settings.said
+    _settings.said = set() if before is None else before
+    try:
+        yield
+    finally:
+        _settings.said = before
 
 
 def duration(seconds: float) -> str:
@@ -96,7 +119,7 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
 
         yield advance
     elapsed = time.monotonic() - start
-    say(f"{label}: {done} {unit} in {duration(elapsed)}")
+    _print(f"{label}: {done} {unit} in {duration(elapsed)}")
 
 
 def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
@@ -115,12 +138,12 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
         rate = done / (now - start)
         extra = f", {note}" if note else ""
         pace = f", {_rate(rate)}" if rate >= 1 else ""
-        say(f"{label}: {done}/{total} {unit}{pace}, {duration(left)} left{extra}")
+        _print(f"{label}: {done}/{total} {unit}{pace}, {duration(left)} left{extra}")
 
     yield advance
     elapsed = time.monotonic() - start
     if shown or elapsed > 2:
-        say(f"{label}: {done} {unit} in {duration(elapsed)}")
+        _print(f"{label}: {done} {unit} in {duration(elapsed)}")
 
 
 def track(items: Iterable[Item], label: str, total: int, *, unit: str = "examples") -> Iterator[Item]:

@@ -147,9 +147,7 @@ class Link:
         ):
             unasked = [row for row in rows if row.rule not in MEANT_FRESH]
             if unasked:
-                say(f"{len(unasked)} {words}:")
-                for line in format_rows(unasked):
-                    say(line)
+                say("\n".join([f"{len(unasked)} {words}:", *format_rows(unasked)]))
 
     def verify(self, *inputs: Given, tolerance: float = 1e-5) -> Proof:
         """Run the source's own network beside the linked one on the same inputs and compare block by block.

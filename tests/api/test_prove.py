@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import regraft as rg
-from regraft.core.errors import BudgetError, BundleError, UsageError
+from regraft.core.errors import BudgetError, BundleError, DataError, UsageError
 from regraft.core.files import read_json, write_json
 
 
@@ -67,3 +67,27 @@ def test_what_cannot_be_proven_is_named(digits_run: Path, tmp_path: Path) -> Non
         rg.prove(folder)
     with pytest.raises(BundleError, match=r"is not the folder of a run: it holds no run\.json"):
         rg.prove(tmp_path)
+
+
+def test_data_in_the_folder_of_a_moved_run_are_found_there(digits_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(digits_run, tmp_path / "now"))
+    facts, before = read_json(folder / "run.json"), tmp_path / "before"
+    inside = Path(facts["origin"]["path"]).relative_to(digits_run.resolve())
+    moved = {**facts, "folder": str(before), "origin": {**facts["origin"], "path": str(before / inside)}}
+    write_json(folder / "run.json", moved)
+    with pytest.raises(UsageError, match="there is no output 'price'"):  # and not that the data are gone
+        rg.prove(folder, output="price")
+    missing = rf"\(saved arrays\) are looked for at {folder / inside} .*: regraft prove {folder}$"
+    shutil.move(folder / inside, tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=missing):
+        rg.prove(folder)
+
+
+def test_a_proof_on_changed_data_is_refused(image_run: Path, photos: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(image_run, tmp_path / "run"))
+    mine = Path(shutil.copytree(photos, tmp_path / "photos"))
+    next((mine / "one").iterdir()).unlink()
+    facts = read_json(folder / "run.json")
+    write_json(folder / "run.json", {**facts, "origin": {**facts["origin"], "path": str(mine)}})
+    with pytest.raises(BundleError, match=r"changed since the run began\. Put them back .*regraft fit"):
+        rg.prove(folder)

@@ -180,7 +180,8 @@ def test_what_changed_since_is_a_named_error(unfinished: Path, own_photos: Path)
     with pytest.raises(PlanError, match=r"no layer is called 'blocks\.99'"):
         rg.resume(unfinished)
     shutil.rmtree(own_photos)
-    with pytest.raises(DataError, match=r"the data are no longer at .*photos; put them back"):
+    looked = r"the data of .* \(a folder of images\) are looked for at .*photos .*: regraft resume"
+    with pytest.raises(DataError, match=looked):
         rg.resume(unfinished)
     plan.unlink()
     with pytest.raises(PlanError, match="cannot be read"):

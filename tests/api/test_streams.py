@@ -11,7 +11,7 @@ import pytest
 
 import regraft as rg
 from regraft.api.streams import find_streams, prepare_streams
-from regraft.core.errors import PlanError, ResumeError, UsageError
+from regraft.core.errors import DataError, PlanError, ResumeError, UsageError
 from regraft.plans import Plan, StreamSpec, TermSpec, TrainStage
 
 SETTINGS = rg.Settings("cpu")
@@ -105,18 +105,31 @@ def test_changed_data_are_noticed_when_a_run_goes_on(
     victim.unlink()
     with pytest.raises(ResumeError, match="data of the stream 'elsewhere' changed since the run began"):
         rg.resume(tmp_path / "run")
+    mine.rename(tmp_path / "other")
+    looked = rf"stream 'elsewhere' of .* \(a folder of images\) are looked for at {mine} .*: regraft resume"
+    with pytest.raises(DataError, match=looked):
+        rg.resume(tmp_path / "run")
 
 
 def test_data_in_memory_are_handed_over_again_for_a_proof(
-    link: rg.Link, target: rg.Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    link: rg.Link,
+    target: rg.Target,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     written = rg.plan(link, "lpft:1", settings=["stop.steps=1", "stop.epochs=null"])
-    more = TermSpec(computes="entropy", streams=("rest",), weight=0.1)
+    more = [TermSpec(computes="entropy", streams=(name,), weight=0.1) for name in ("rest", "same")]
     stages = tuple(
-        stage.model_copy(update={"terms": (*stage.terms, more)}) if isinstance(stage, TrainStage) else stage
+        stage.model_copy(update={"terms": (*stage.terms, *more)}) if isinstance(stage, TrainStage) else stage
         for stage in written.stages
     )
-    streams = {**written.streams, "rest": StreamSpec(reads="unlabelled", batch=4)}
+    others = {
+        "rest": StreamSpec(reads="unlabelled", batch=4),
+        "same": StreamSpec(reads="unlabelled", batch=4, data=str(photos)),
+    }
+    streams = {**written.streams, **others}
     plan = written.model_copy(update={"stages": stages, "streams": streams})
     pictures = list(np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3), dtype=np.uint8))
     run = rg.fit(plan, target, out=tmp_path / "run", streams={"rest": pictures}, settings=SETTINGS)
@@ -124,14 +137,18 @@ def test_data_in_memory_are_handed_over_again_for_a_proof(
         rg.prove(run)
     seen = []
 
-    def stop_here(arms: Any, *rest: Any, **options: Any) -> None:
+    def stop_here(arms: Any, draw: Any, **options: Any) -> None:
         seen.extend(arms[0].others["rest"].examples)
+        for seed in (1, 2):
+            arms[0]._open(arms[0].plans[0], draw(seed))
         raise KeyboardInterrupt
 
     monkeypatch.setattr("regraft.api.prove.run_trials", stop_here)
+    capsys.readouterr()
     with pytest.raises(KeyboardInterrupt):
         rg.prove(run, streams={"rest": pictures})
     assert len(seen) == 6
+    assert capsys.readouterr().err.count("are left out of the stream.") == 1
 
 
 def test_labels_are_those_of_the_runs_own_classes(link: rg.Link, plan: Plan, target: rg.Target) -> None:

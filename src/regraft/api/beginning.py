@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from regraft.api.whereabouts import moved_from
 from regraft.core.console import say
-from regraft.core.errors import PlanError, ResumeError
+from regraft.core.errors import BundleError, PlanError, ResumeError
 from regraft.core.files import read_json, write_json
 from regraft.engine import Opened, Run, Settings
 from regraft.engine.circumstances import circumstances, circumstances_changed
@@ -42,23 +43,19 @@ def note_beginning(
     }
 
 
-def origin_here(run: Run) -> dict[str, Any]:
-    """Where the run's data lie, those that lie in its folder after it was moved or copied as well."""
-    origin = dict(run.facts["origin"])
-    before, here = run.facts.get("folder"), run.folder.resolve()
-    if before is None or Path(before) == here:
-        return origin
-    say(f"The run was begun in {before} and is now in {here}; it goes on here, and that one is left alone.")
-    path = Path(origin["path"]) if origin.get("path") else None
-    if path is not None and path.is_relative_to(before):
-        origin["path"] = str(here / path.relative_to(before))
-    return origin
+def tell_moved(run: Run) -> None:
+    """Say it where a run goes on in another folder than the one that it was begun in."""
+    before, here = moved_from(run), run.folder.resolve()
+    if before is not None:
+        say(
+            f"The run was begun in {before} and is now in {here}; it goes on here, and that one is left "
+            "alone."
+        )
 
 
 def check_plan_and_data(run: Run, plan: Plan, target: Target) -> None:
     """Raise :class:`ResumeError`, saying what changed, where plan or data are no longer the run's."""
-    begun = run.folder / BEGUN
-    then = _plan_then(begun / _PLAN)
+    then = _plan_then(run.folder / BEGUN / _PLAN)
     expected = run.facts["hashes"]["plan"] if then is None else plan_hash(then)
     if plan_hash(plan) != expected:
         changes = [] if then is None else plan_changes(then, plan)
@@ -67,9 +64,17 @@ def check_plan_and_data(run: Run, plan: Plan, target: Target) -> None:
             "or carry the new one out in a new folder: "
             f"regraft fit DATA --plan {run.folder / 'plan.yaml'} --out NEW"
         )
+    check_data(run, target, ResumeError)
+
+
+def check_data(run: Run, target: Target, error: type[BundleError] = BundleError) -> None:
+    """Raise ``error`` where the data are no longer the run's.
+
+    It says what changed, as long as the run's folder holds the inventory: until the run is done.
+    """
     if target.fingerprint != run.facts["hashes"]["data"]:
-        changes = inventory_changes(begun / _EXAMPLES, target)
-        raise ResumeError(
+        changes = inventory_changes(run.folder / BEGUN / _EXAMPLES, target)
+        raise error(
             f"the data of {run.folder} changed since the run began{_listed(changes)}. Put them back as they "
             f"were, or begin again with the new ones: regraft fit DATA --plan {run.folder / 'plan.yaml'} "
             "--out NEW"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from regraft.api.whereabouts import find_data
 from regraft.core.console import say
 from regraft.core.errors import DataError
 from regraft.core.task_spec import TaskSpec
 from regraft.engine import Run
 from regraft.evidence import Ledger, final_figures
-from regraft.targets import Target, load_target, prepare, reload
+from regraft.targets import Target, load_target, prepare
 from regraft.targets.datasets import is_saved_dataset
 from regraft.targets.known import known
 
@@ -53,7 +54,7 @@ def _load(run: Run, data: str | Path, specs: tuple[TaskSpec, ...], columns: dict
 def _tell_seen(run: Run, target: Target) -> None:
     """Say how many examples the run may have been fitted on: figures on those promise too much."""
     try:
-        own = reload(run.facts["origin"])
+        own = find_data(run, "")
     except DataError:
         return  # its data are gone, so nobody can tell
     seen = {row.tobytes() for row in own.examples.hashes.array[own.pool]}

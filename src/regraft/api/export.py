@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from regraft.api.whereabouts import find_data
 from regraft.engine import Run
 from regraft.inference.export import check_format, export_onnx, export_safetensors
-from regraft.targets import prepare, reload
+from regraft.targets import prepare
 
 
 def export(
@@ -30,7 +31,7 @@ def export(
     predictor = opened.predictor
     if to == "safetensors":
         return export_safetensors(predictor, path)
-    target = reload(opened.facts["origin"])
+    target = find_data(opened, f"regraft export {opened.folder}")
     few = target.select(target.pool[:4])
     inputs = prepare(few, predictor.preprocessing, max_unreadable=1.0).inputs
     pieces = np.flatnonzero(np.asarray(inputs.buckets) == np.asarray(inputs.buckets)[0])[:4]

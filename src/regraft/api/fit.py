@@ -15,12 +15,13 @@ from regraft.api.beginning import (
     check_sources,
     compare_circumstances,
     note_beginning,
-    origin_here,
+    tell_moved,
 )
 from regraft.api.finishing import close, finish
 from regraft.api.opening import check_folder, link_of, open_models
 from regraft.api.plan import as_plan
 from regraft.api.streams import OtherData, find_streams, find_streams_again, prepare_streams, record_streams
+from regraft.api.whereabouts import find_data
 from regraft.core.console import say
 from regraft.core.disk import full_disk_told, is_full_disk
 from regraft.core.errors import ResumeError, UnreadableError
@@ -37,7 +38,7 @@ from regraft.linking import Link
 from regraft.linking.saving import describe_link
 from regraft.plans import Plan, plan_hash, write_plan
 from regraft.sources import Source
-from regraft.targets import Draw, Prepared, Target, check_reads, load_target, prepare, reload
+from regraft.targets import Draw, Prepared, Target, check_reads, load_target, prepare
 
 
 def fit(
@@ -206,15 +207,16 @@ def _resume(
             close(run)
         return run
     _check_world(run, processes)
-    plan = run.plan
-    target = reload(origin_here(run))
+    plan, again = run.plan, processes.command(f"resume {run.folder}")
+    tell_moved(run)
+    target = find_data(run, again)
     check_plan_and_data(run, plan, target)
     opened = open_models(plan, sources, run.builder, network)
     check_sources(run, opened)
     check_loggers(settings.loggers)
     compare_circumstances(run, settings, plan)
     run.opened, run.builder = opened, opened["student"].network.handed or run.builder
-    others = find_streams_again(run, streams)
+    others = find_streams_again(run, streams, again)
     # A run that could still say how it ended was not killed.
     killed = killed_for_memory(run.folder) if run.status == "running" else None
     return _carry_out(run, plan, target, settings, opened, processes, others, killed)
@@ -268,12 +270,13 @@ def open_run(
     """The workspace of a run as it began, to look at: nothing of the run's folder is changed."""
     run = Run.load(folder, builder=builder)
     run.writes = False
-    plan, target = _as_one_process(run), reload(origin_here(run))
+    again = f"regraft replay {folder}"
+    plan, target = _as_one_process(run), find_data(run, again)
     opened = open_models(plan, sources, builder, network)
     steps = opened["student"].network.preprocessing
     allowed = run.facts["max_unreadable"]
     prepared = prepare(target, steps, max_unreadable=allowed)
-    found = find_streams_again(run, streams)
+    found = find_streams_again(run, streams, again)
     others = prepare_streams(found, plan, prepared.target.tasks, steps, max_unreadable=allowed)
     return _open(run, plan, prepared, opened, Settings(**run.facts["settings"]), Processes(), others)
 

@@ -7,22 +7,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from regraft.api.beginning import check_data
 from regraft.api.opening import link_of, open_models
 from regraft.api.streams import find_streams_again, prepare_streams
-from regraft.core.console import say
+from regraft.api.whereabouts import find_data
+from regraft.core.console import said_once, say
 from regraft.core.errors import BundleError, UsageError
 from regraft.engine import Opened, Run, Settings
 from regraft.engine.price import price
 from regraft.engine.processes import refuse_many
 from regraft.engine.stream_data import StreamData
-from regraft.evidence import BaselineArm, Evidence, Ledger, TrainedArm, judge, run_trials
+from regraft.evidence import BaselineArm, Evidence, Ledger, TrainedArm, Trials, judge, run_trials
 from regraft.evidence.arms import Arm
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import ModelSpec, Plan
 from regraft.report import write_card, write_report
 from regraft.sources import Source, small_like
 from regraft.strategies import plan_for
-from regraft.targets import Draw, Prepared, Target, prepare, reload
+from regraft.targets import Draw, Prepared, Target, prepare
 from regraft.tasks import make_task
 
 SCRATCH = ("auto", "same", "small", "both")
@@ -77,20 +79,10 @@ def prove(
         raise BundleError(
             f"{opened.folder} is {opened.status}; go on with it first: regraft resume {opened.folder}"
         )
-    pairs = opened.opened or open_models(opened.plan, sources, opened.builder, network)
-    case = _open_case(opened, pairs["student"], output, streams)
-    arms = _arms(case, scratch, seeds, budget)
-    plan = case.plan
-    fresh = range(plan.seed + 1, plan.seed + 1 + seeds)
-
-    def draw(seed: int) -> Draw:
-        wanted = plan.draw
-        return case.target.draw(
-            seed, train_size=wanted.train_size, per_class=wanted.per_class, validation=wanted.validation
-        )
-
-    metric = make_task(case.spec).metrics[0]
-    trials = run_trials(arms, draw, seeds=fresh, budget=budget, higher_is_better=metric.higher_is_better)
+    with said_once():  # what an arm says on one draw it says on every draw
+        pairs = opened.opened or open_models(opened.plan, sources, opened.builder, network)
+        case = _open_case(opened, pairs["student"], output, streams)
+        trials = _run(case, _arms(case, scratch, seeds, budget), seeds, budget)
     ledger = Ledger.from_json(opened.facts["ledger"])
     evidence = judge(trials, case.target, case.spec.name, ledger, delta=delta)
     evidence.write(opened.folder)
@@ -144,22 +136,33 @@ class _Case:
 
 
 def _open_case(run: Run, opened: Opened, output: str | None, streams: Mapping[str, Any] | None) -> _Case:
-    plan = run.plan
-    target = reload(run.facts["origin"])
-    if target.fingerprint != run.facts["hashes"]["data"]:
-        raise BundleError(
-            f"the data of {run.folder} changed since the run. Put them back as they were, or fit again"
-        )
+    plan, again = run.plan, f"regraft prove {run.folder}"
+    target = find_data(run, again)
+    check_data(run, target)
     steps = opened.network.preprocessing
     prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
     specs = {spec.name: spec for spec in prepared.target.tasks}
     name = output or next(iter(specs))
     if name not in specs:
         raise UsageError(f"there is no output {name!r}; there are: {', '.join(specs)}")
-    found = find_streams_again(run, streams)
+    found = find_streams_again(run, streams, again)
     allowed = run.facts["max_unreadable"]
     others = prepare_streams(found, plan, prepared.target.tasks, steps, max_unreadable=allowed)
     return _Case(plan, opened, prepared, Settings(**run.facts["settings"]), specs[name], others)
+
+
+def _run(case: _Case, arms: list[Arm], seeds: int, budget: float | None) -> Trials:
+    """All arms on draws that the run has not seen, of the size of its own."""
+    first, wanted = case.plan.seed + 1, case.plan.draw
+
+    def draw(seed: int) -> Draw:
+        return case.target.draw(
+            seed, train_size=wanted.train_size, per_class=wanted.per_class, validation=wanted.validation
+        )
+
+    metric = make_task(case.spec).metrics[0]
+    fresh = range(first, first + seeds)
+    return run_trials(arms, draw, seeds=fresh, budget=budget, higher_is_better=metric.higher_is_better)
 
 
 def _arms(case: _Case, scratch: str, seeds: int, budget: float | None) -> list[Arm]:

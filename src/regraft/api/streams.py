@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from regraft.api.whereabouts import find_stream_data
 from regraft.core.console import say
 from regraft.core.errors import DataError, PlanError, ResumeError, UnreadableError, UsageError
 from regraft.core.hashing import hash_bytes
@@ -17,7 +18,7 @@ from regraft.core.task_spec import TaskSpec
 from regraft.engine import Run
 from regraft.engine.stream_data import StreamData
 from regraft.plans import Plan, StreamSpec
-from regraft.targets import Target, load_target, prepare, read_items, reload
+from regraft.targets import Target, load_target, prepare, read_items
 from regraft.targets.known import encoded_as
 
 _OTHER = ("source", "unlabelled")
@@ -85,14 +86,16 @@ def _found(name: str, spec: StreamSpec, data: Any, place: Path | None) -> OtherD
     return OtherData(data, None)
 
 
-def find_streams_again(run: Run, given: Mapping[str, Any] | None) -> dict[str, OtherData]:
-    """The data of the streams of a run that was begun before; what lived in memory is handed over anew."""
+def find_streams_again(run: Run, given: Mapping[str, Any] | None, again: str) -> dict[str, OtherData]:
+    """The data of the streams of a run that was begun before; what lived in memory is handed over anew.
+
+    ``again`` is the line to type once data that are no longer in their place are back.
+    """
     plan, begun, handed = run.plan, run.facts.get("streams", {}), dict(given or {})
     for name, facts in begun.items():
         if name in handed or facts["origin"] is None:
             continue
-        origin = facts["origin"]
-        handed[name] = reload(origin["target"]) if "target" in origin else origin["items"]
+        handed[name] = find_stream_data(run, name, facts["origin"], again)
     missing = [name for name in begun if name not in handed]
     if missing:
         raise ResumeError(

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from regraft.core.console import say
+from regraft.core.disk import is_full_disk
 from regraft.core.errors import BundleError, NonFiniteLossError
 from regraft.core.files import read_json, write_json
 from regraft.core.randomness import torch_randomness
@@ -37,14 +39,27 @@ _FACTS = "replay.json"
 def keep_step(run: TrainStageRun, error: NonFiniteLossError) -> None:
     """Write what :func:`replay_step` reads, and say the line that replays it.
 
-    A step that accumulates over several batches is kept whole.
+    Where it cannot be written, that is said with the reason and nothing is left of it: ``error`` is the one
+    to raise.
     """
     folder = run.work.folder
     if folder is None or not run.work.processes.leads or run.lockstep.sharded:
         return  # divided weights cannot be put together any more: another process may be gone
     place = folder / FOLDER
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
+    try:
+        place.mkdir(parents=True)
+        _write(run, error, place)
+    except (OSError, SafetensorError) as problem:
+        shutil.rmtree(place, ignore_errors=True)
+        reason = "the disk is full" if is_full_disk(problem) else str(problem)
+        say(f"The batch and the weights of that step could not be kept in {place}: {reason}.")
+    else:
+        say(f"The batch and the weights of that step are kept; look at them with: regraft replay {folder}")
+
+
+def _write(run: TrainStageRun, error: NonFiniteLossError, place: Path) -> None:
+    """A step that accumulates over several batches is kept whole."""
     accumulate = run.stage.optimiser.accumulate
     first = run.standing.step * accumulate
     batches: list[dict[str, Any]] = []
@@ -72,7 +87,6 @@ def keep_step(run: TrainStageRun, error: NonFiniteLossError) -> None:
         "batches": batches,
     }
     write_json(place / _FACTS, facts)
-    say(f"The batch and the weights of that step are kept; look at them with: regraft replay {folder}")
 
 
 def _read(run: TrainStageRun, number: int, piece: Slice) -> dict[str, Tensor]:

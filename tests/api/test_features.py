@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -117,6 +118,23 @@ def test_tokens_of_texts_keep_their_lengths() -> None:
     pooled = rg.features(texts, "packaged:minilm", settings=CPU)
     assert pooled.shape == (3, 384)
     assert "lengths" not in pooled.beside
+
+
+def test_rows_of_several_shapes_are_refused_with_what_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without its count of tokens an activation is one row for each text, as long as the text.
+    monkeypatch.setattr("regraft.api.features._token_counts", lambda inputs, values: None)
+    texts = ["short", "a text of some more words than the first one has, and then a few"]
+    for out in (None, tmp_path / "f.safetensors"):
+        with pytest.raises(UsageError) as raised:
+            rg.features(texts, "packaged:minilm", settings=CPU, cut="layer.1", out=out)
+        assert re.search(
+            r"after the block layer\.1 of packaged:minilm the first row is 16 x 384 and row 1 is \d+ x 384: "
+            r"it depends .* Leave out --cut .* another block: --cut embeddings or layer\.0 or layer\.2",
+            str(raised.value),
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_finished_run_is_a_source_of_features(image_run: Path, photos: Path) -> None:

@@ -6,7 +6,6 @@ import difflib
 import errno
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -246,8 +245,7 @@ def _token_counts(inputs: dict[str, torch.Tensor], values: torch.Tensor) -> np.n
 
 
 def _in_memory(made: _Pass, listed: _Parts, about: dict[str, str]) -> Features:
-    with _one_shape(about):
-        values = np.concatenate(list(made.rows(listed)))
+    values = np.concatenate(list(_of_one_shape(made.rows(listed), made, about)))
     about = {**about, "backend": made.stream.backend_name}
     return Features(values, values.shape, made.names, made.beside, made.unreadable, about)
 
@@ -257,8 +255,8 @@ def _written(made: _Pass, listed: _Parts, about: dict[str, str], path: Path) -> 
     many = room > _LISTED
     beside_it = path.with_suffix(".json")
     try:
-        with _one_shape(about), row_writer(path, "features", room=(0 if many else room) + _ABOUT) as out:
-            for rows in made.rows(listed):
+        with row_writer(path, "features", room=(0 if many else room) + _ABOUT) as out:
+            for rows in _of_one_shape(made.rows(listed), made, about):
                 out.add(rows)
             about = {**about, "backend": made.stream.backend_name}
             lists = {
@@ -286,14 +284,26 @@ def _as_text(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-@contextmanager
-def _one_shape(about: dict[str, str]) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        if "shape" not in str(error) and "dimension" not in str(error):
-            raise
-        raise UsageError(
-            f"what the block {about['block']} gives has another shape for other lengths; take another block, "
-            f"or the pooled output ({error})"
-        ) from error
+def _of_one_shape(parts: Iterator[np.ndarray], made: _Pass, about: dict[str, str]) -> Iterator[np.ndarray]:
+    """The parts as they are. Raises :class:`UsageError` where one's rows have another shape."""
+    first: tuple[int, ...] | None = None
+    rows = 0
+    for part in parts:
+        first = first or part.shape
+        if part.shape[1:] != first[1:]:
+            raise UsageError(
+                f"all rows in one tensor need one shape, and after the block {about['block']} of "
+                f"{about['source']} the first row is {_sized(first)} and row {rows} is {_sized(part.shape)}: "
+                "it depends on the length of the input. Leave out --cut and --output for pooled rows, or "
+                f"name another block: --cut {_others(made, about['block'])}"
+            )
+        rows += len(part)
+        yield part
+
+
+def _sized(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape[1:])) or "a number"
+
+
+def _others(made: _Pass, block: str) -> str:
+    return " or ".join(name for name in made.stream.trunk.block_names if name != block)

@@ -149,14 +149,13 @@ Activations = Annotated[
         rich_help_panel=_COMPUTE,
     ),
 ]
-Compile = Annotated[
-    str,
-    typer.Option(
-        "--compile",
-        help="Whether torch.compile runs what is trained: auto where the steps repay it, never, always.",
-        rich_help_panel=_COMPUTE,
-    ),
-]
+_compile = typer.Option(
+    "--compile",
+    help="Whether torch.compile runs what is trained: auto where the steps repay it, never, always.",
+    rich_help_panel=_COMPUTE,
+)
+Compile = Annotated[str, _compile]
+CompileAgain = Annotated[str | None, _compile]
 Log = Annotated[
     list[str] | None,
     typer.Option(

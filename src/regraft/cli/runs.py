@@ -128,17 +128,19 @@ def resume(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Threads that make batches ahead.", rich_help_panel="Compute")
     ] = None,
+    compile_: o.CompileAgain = None,
     log: o.Log = None,
     json: o.AsJson = False,
 ) -> None:
     """Go on with a run that was interrupted or killed; the result is the same to the bit.
 
-    Threads, device and backend are those that it began with, unless others are given.
+    All settings are those that it began with, but those given here. With other --threads or another --compile
+    the same bits are no longer promised, which is said. A stage that has begun keeps its choice of --compile.
     """
     from regraft.api.fit import resume as go_on
     from regraft.engine import Run, Settings
 
-    given = {"threads": threads, "workers": workers, "loggers": log}
+    given = {"threads": threads, "workers": workers, "compile": compile_, "loggers": log}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = Settings(**{**Run.load(folder).facts["settings"], **chosen}) if chosen else None
     _show(go_on(folder, builder=builder, settings=settings), json)

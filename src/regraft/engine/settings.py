@@ -20,7 +20,10 @@ COMPILE = ("auto", "never", "always")
 
 @dataclass(frozen=True)
 class Settings:
-    """Device, threads and backend; all three are recorded in ``run.json`` because bits depend on them.
+    """Device, threads, backend and the like, recorded in ``run.json``.
+
+    Bits depend on them, but for ``checkpoint_seconds``, ``workers``, ``cache_limit`` and ``loggers``: a run
+    that goes on with others says so (``engine/circumstances.py``).
 
     Attributes
     ----------
@@ -48,7 +51,8 @@ class Settings:
         ``none``, or ``full``: trained weights are divided among the processes that a launcher started.
     compile
         Whether ``torch.compile`` runs what is trained: ``auto`` where the steps repay it, ``never``,
-        ``always``; see ``engine/suffix_compile.py``.
+        ``always``; see ``engine/suffix_compile.py``. A run that goes on asks again for the stages that had
+        not begun.
     loggers
         Programs that follow a run beside its ``history.jsonl``: ``tensorboard``, ``mlflow``.
     """

@@ -18,7 +18,7 @@ from regraft.sources.cutting.boundaries import run_modules
 from regraft.sources.cutting.description import describe_network
 from regraft.sources.cutting.exporting import ExportError, Shapes, Whole, device_of
 from regraft.sources.cutting.finding import find_modules, find_outline
-from regraft.sources.cutting.graphs import Graph, Shelf
+from regraft.sources.cutting.graphs import Call, Graph, Shelf
 from regraft.sources.cutting.outline import Outline
 from regraft.sources.cutting.proving import gives_the_same, sample_of
 from regraft.sources.example import example_of
@@ -131,7 +131,8 @@ class FoundChain:
     ) -> Graph | None:
         """The network's graph, proven on an example; None where its modules are cut from now on."""
         try:
-            graph = _graphs.find(network, self.whole, outline, start, activation, inputs, self._shapes)
+            call = Call(network, self.whole, outline, start, activation, inputs, self._shapes)
+            graph = _graphs.find(call)
             if graph.checked or torch.compiler.is_exporting():
                 return graph
             sample = sample_of(graph, self.reads, device_of(network)) or dict(inputs)

@@ -130,6 +130,52 @@ def _solve(exported: Exported, pairs: list[tuple[Any, Any]]) -> bool:
     return not any(bool(found == False) for found in map(settled, exported.guards))  # noqa: E712 - sympy's false
 
 
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A run of blocks, for which a graph is wanted.
+
+    Attributes
+    ----------
+    network, whole, outline
+        What is cut, what runs it in one piece, and its blocks.
+    start
+        The number of the first block that runs.
+    activation
+        What comes into that block; None where the run begins with the inputs.
+    inputs
+        The network's own; decoded only where they are read.
+    example
+        Gives the usual shapes and types of the inputs, without reading any.
+    """
+
+    network: nn.Module
+    whole: Whole
+    outline: Outline
+    start: int
+    activation: Tensor | None
+    inputs: Batch
+    example: Callable[[], Shapes]
+
+    def fits(self, graph: Graph) -> bool:
+        """Whether a graph of the network holds for the shapes of this call."""
+        if self.activation is not None:
+            return graph.follows(self.start, self.activation)
+        return graph.takes({name: tuple(tensor.shape) for name, tensor in self.inputs.items()})
+
+    def make(self) -> Graph:
+        """A graph of the network as it is now. Raises :class:`ExportError`."""
+        # Reading a batch of pixels means decoding images, which a cached activation is there to avoid.
+        usual = self.example() if self.activation is not None else {}
+        if self.activation is not None and _are_pixels(usual):
+            count = self.activation.shape[0]
+            shapes = {name: ((count, *shape[1:]), dtype) for name, (shape, dtype) in usual.items()}
+            made = make_graph(self.network, self.whole, self.outline, shapes)
+            if made.follows(self.start, self.activation):
+                return made
+        shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in self.inputs.items()}
+        return make_graph(self.network, self.whole, self.outline, shapes)
+
+
 class Shelf:
     """The graphs of this process. A graph holds no weights, so that all copies of a network share them."""
 
@@ -139,32 +185,17 @@ class Shelf:
         self._numbers: dict[Hashable, int] = {}  # hashing a description takes as long as making it
         self._lock = threading.RLock()
 
-    def find(
-        self,
-        network: nn.Module,
-        whole: Whole,
-        outline: Outline,
-        start: int,
-        activation: Tensor | None,
-        inputs: Batch,
-        example: Callable[[], Shapes],
-    ) -> Graph:
-        """The graph for the network as it is and an activation or inputs of these shapes; made if need be."""
+    def find(self, call: Call) -> Graph:
+        """The graph for the call's network as it is and for its shapes; made if need be."""
         with self._lock:
-            graphs = self._of(network, outline)
-            shapes: dict[str, tuple[int, ...]] = {}
-            if activation is None:
-                shapes = {name: tuple(tensor.shape) for name, tensor in inputs.items()}
-                found = next((graph for graph in graphs if graph.takes(shapes)), None)
-            else:
-                found = next((graph for graph in graphs if graph.follows(start, activation)), None)
+            graphs = self._of(call.network, call.outline)
+            found = next((graph for graph in graphs if call.fits(graph)), None)
             if found is not None:
                 return found
             if torch.compiler.is_exporting():
                 raise RuntimeError("a network is cut before it is exported: run its prefix once before")
-            made = self._make(network, whole, outline, start, activation, inputs, example)
-            graphs.append(made)
-            return made
+            graphs.append(call.make())
+            return graphs[-1]
 
     def _of(self, network: nn.Module, outline: Outline) -> list[Graph]:
         place = (outline.parts, str(device_of(network)))
@@ -185,28 +216,6 @@ class Shelf:
                 self._graphs.popitem(last=False)
         self._graphs.move_to_end(key)
         return self._graphs[key]
-
-    def _make(
-        self,
-        network: nn.Module,
-        whole: Whole,
-        outline: Outline,
-        start: int,
-        activation: Tensor | None,
-        inputs: Batch,
-        example: Callable[[], Shapes],
-    ) -> Graph:
-        # Reading a batch of pixels means decoding images, which a cached activation is there to avoid.
-        usual = example() if activation is not None else {}
-        if activation is not None and _are_pixels(usual):
-            shapes = {
-                name: ((activation.shape[0], *shape[1:]), dtype) for name, (shape, dtype) in usual.items()
-            }
-            made = make_graph(network, whole, outline, shapes)
-            if made.follows(start, activation):
-                return made
-        shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in inputs.items()}
-        return make_graph(network, whole, outline, shapes)
 
 
 def _are_pixels(example: Shapes) -> bool:

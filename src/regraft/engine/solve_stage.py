@@ -37,6 +37,8 @@ def _solve_output(
         {"stage": stage.name, "kind": "solve", "solver": stage.solver, "output": output, **solution.history}
     )
     if stage.refit:
+        # One penalty leaves nothing to choose, but rows are held out once more for the temperature: that of
+        # the training rows alone raised the test log-loss of digits by 3% (60 and 300 labels).
         solution = solver(features, labels, task, **{**stage.options, "grid": [solution.history["chosen"]]})
     # A least-squares head's outputs are no logits; what prediction and a later stage read has to be.
     solution = solution.calibrated()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import OrderedDict
 
 import torch
@@ -53,6 +54,20 @@ class Failing(Residual):
         return given * float("nan") if self.times > 2 and os.environ.get("RANK") == "1" else given
 
 
+class Stopping(Residual):
+    """Gets Ctrl-C in rank 1 at its seventh run in training mode: in the fifth step."""
+
+    def __init__(self, width: int):
+        super().__init__(width)
+        self.times = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.times += self.training
+        if self.times == 7 and self.training and os.environ.get("RANK") == "1":
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().forward(x)
+
+
 class Tight(Residual):
     """Runs out of memory where rank 1 trains it on more than four examples at once."""
 
@@ -89,6 +104,13 @@ def build_failing() -> nn.Sequential:
     """The convolutional one, which fails in one process of two."""
     network = build_convolutional()
     network.second = Failing(16)
+    return network
+
+
+def build_stopping() -> nn.Sequential:
+    """The convolutional one, which is interrupted in one process of two."""
+    network = build_convolutional()
+    network.second = Stopping(16)
     return network
 
 

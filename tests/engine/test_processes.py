@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -164,18 +162,19 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(
 def test_an_interrupt_of_one_process_stops_all_and_both_go_on(
     photos: Path, weights: Path, tmp_path: Path
 ) -> None:
-    """The whole network is trained; rank 1 gets Ctrl-C in the middle, and later the run goes on."""
+    """The whole network is trained; rank 1 gets Ctrl-C within the second epoch, and later the run goes on."""
     folder = tmp_path / "two"
-    process = started(words(photos, folder, weights, 8, *STRATEGIES["full"]))
-    rank_one = wait_for(process, folder)
-    os.kill(rank_one, signal.SIGINT)
-    status, _, err = ended(process)
+    status, _, err = ended(
+        started(words(photos, folder, weights, 8, *STRATEGIES["full"], network="stopping"))
+    )
     assert status != 0
     assert facts(folder)["status"] == "interrupted", err
     assert "torchrun --nproc-per-node 2 -m regraft resume" in facts(folder)["outcome"]
-    assert set(re.findall(r"exitcode\s*: (-?\d+)", err)) == {"130"}, err
-    taken = len(curve(folder))
-    assert taken < 25
+    codes = set(re.findall(r"exitcode\s*: (-?\d+)", err))
+    assert "130" in codes <= {"130", "-15"}, err  # torchrun ends whoever has not ended after the first one
+    newest = max((folder / "checkpoints").glob("*/state.json"))
+    assert json.loads(newest.read_text())["standing"]["step"] == 5  # of three in an epoch
+    assert len(curve(folder)) == 1
     with pytest.raises(ResumeError, match="begun by 2 processes and 1 process would go on"):
         resume(folder)
 
@@ -183,22 +182,15 @@ def test_an_interrupt_of_one_process_stops_all_and_both_go_on(
     assert status == 0, err
     # Every epoch is there once. Rounding grows over 75 steps, so that only the first epochs are compared.
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines if line["kind"] == "train"] == list(range(1, 26))
+    trained = [line for line in lines if line["kind"] == "train"]
+    assert [line["epoch"] for line in trained] == list(range(1, 26))
+    # Both processes' shares are in the one term that there is, in the interrupted epoch as well.
+    assert [line["terms"]["supervised"] for line in trained] == pytest.approx(
+        [line["loss"] for line in trained], rel=1e-5
+    )
     alone(photos, tmp_path / "one", weights, 16, *STRATEGIES["full"])
     first = torch.tensor(curve(tmp_path / "one"))[:2]
     assert (torch.tensor(curve(folder))[:2] - first).abs().max() <= 1e-5
-
-
-def wait_for(process: subprocess.Popen[str], folder: Path) -> int:
-    """The process of rank 1, once two epochs are logged."""
-    history = folder / "history.jsonl"
-    while process.poll() is None:
-        if history.is_file() and history.read_text().count('"train"') >= 2:
-            for entry in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-                if b"\0RANK=1\0" in Path(f"/proc/{entry}/environ").read_bytes():
-                    return int(entry)
-        time.sleep(0.01)
-    pytest.fail(f"it ended too early: {process.communicate()[1][-2000:]}")
 
 
 def test_an_error_of_one_process_ends_both_with_the_same_words(

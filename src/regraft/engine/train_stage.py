@@ -48,7 +48,10 @@ Save = Callable[[dict[str, Any], dict[str, Tensors]], None]
 
 @dataclass
 class _Standing:
-    """Where a stage stands: what a checkpoint needs beside weights and optimiser."""
+    """Where a stage stands: what a checkpoint needs beside weights and optimiser.
+
+    The same in all processes, but for ``epoch_terms``: those are sums over this process's share.
+    """
 
     step: int = 0
     epoch_loss: float = 0.0
@@ -63,8 +66,11 @@ class _Standing:
     best: Tensors = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
-        """As JSON, which knows no infinite numbers: the best loss is written as text."""
-        facts = {key: value for key, value in vars(self).items() if key != "best"}
+        """As JSON, which knows no infinite numbers: the best loss is written as text.
+
+        Without tensors, and without the terms: every process has its own.
+        """
+        facts = {key: value for key, value in vars(self).items() if key not in ("best", "epoch_terms")}
         return {**facts, "best_loss": None if self.best_loss is None else repr(self.best_loss)}
 
     @classmethod
@@ -147,6 +153,8 @@ class TrainStageRun:
         """Go on from a checkpoint of this stage; the model's weights are already in place."""
         best = self.lockstep.divided(checkpoint.tensors.get("best", {}))
         self.standing = _Standing.of(checkpoint.state["standing"], best)
+        if "terms" in checkpoint.state:  # older versions kept the leader's alone, in the standing
+            self.standing.epoch_terms = dict(checkpoint.state["terms"][self.work.processes.rank])
         restore_optimiser(self.optimiser, checkpoint.tensors.get("optimiser", {}))
         self.precision.restore(checkpoint.state["precision"])
 
@@ -356,7 +364,12 @@ class TrainStageRun:
         self.guard.follow(slices)
         if self.save is not None and (due or wanted):
             tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": standing.best}
-            save, facts = self.save, {"standing": standing.facts(), "precision": self.precision.facts()}
+            facts = {
+                "standing": standing.facts(),
+                "terms": self.work.processes.collect(standing.epoch_terms),
+                "precision": self.precision.facts(),
+            }
+            save = self.save
             self.pace.keep(lambda: save(facts, tensors))
         if wanted:
             raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from regraft.core.errors import PlanError, RegraftError, UsageError
 from regraft.engine.freezing import decide_freeze
@@ -80,7 +81,10 @@ def test_every_plan_survives_its_file(bench: Bench, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("prob", r"there is no strategy 'prob'\. Did you mean probe\? There are: probe, lpft, full, scratch"),
+        (
+            "prob",
+            r"there is no strategy 'prob'\. Did you mean probe\? There are: probe, lpft, .*full, scratch",
+        ),
         ("magic", r"there is no strategy 'magic'\. There are: probe"),
         ("", r"there is no strategy ''\. There are: probe"),
         ("probe:svm", "probe takes one of ridge, logistic behind its colon; got 'svm'"),
@@ -88,6 +92,11 @@ def test_every_plan_survives_its_file(bench: Bench, name: str) -> None:
         ("lpft:-1", "lpft takes a number of blocks or 'all' behind its colon; got '-1'"),
         ("full:2", "full takes nothing behind a colon; got '2'"),
         ("wise-ft:2", "wise-ft takes a share from 0 to 1 behind its colon; got '2'"),
+        ("partial:few", "partial takes a number of blocks or 'all' behind its colon; got 'few'"),
+        ("gradual:0", "gradual takes a number of groups behind its colon, as in gradual:3; got '0'"),
+        ("layer-decay:2", "layer-decay takes a number above 0 and up to 1 behind its colon, .*; got '2'"),
+        ("layer-decay:x", "layer-decay takes a number above 0 and up to 1 behind its colon, .*; got 'x'"),
+        ("bitfit:2", "bitfit takes nothing behind a colon; got '2'"),
         ("scratch:warp", "scratch takes slow or fast behind its colon; got 'warp'"),
     ],
 )
@@ -99,3 +108,52 @@ def test_a_wrong_name_or_argument_says_what_there_is(name: str, message: str) ->
 
 def test_every_strategy_says_when_to_use_it() -> None:
     assert all(len(kind.when) > 20 for kind in STRATEGIES.values())
+
+
+def test_every_strategy_but_scratch_names_its_paper() -> None:
+    assert [name for name, kind in STRATEGIES.items() if not kind.cite] == ["scratch"]
+
+
+def trained_names(bench: Bench, plan: Plan) -> set[str]:
+    """Parameters of the trunk that the plan's one train stage trains."""
+    (stage,) = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
+    freeze = decide_freeze(bench.link().load(), stage.trainable, stage.frozen_prefix)
+    return {name.removeprefix("trunk.network.") for name in freeze.trainable if name.startswith("trunk.")}
+
+
+def test_bitfit_trains_biases_alone(bench: Bench) -> None:
+    network = bench.link().blueprint.skeleton().trunk.network
+    biases = {name for name, _ in network.named_parameters() if name.endswith("bias")}
+    assert trained_names(bench, bench.plan("bitfit")) == biases
+    assert sum(network.get_parameter(name).numel() for name in biases) < 0.01 * sum(
+        value.numel() for value in network.parameters()
+    )
+
+
+def test_norm_only_trains_normalisation_layers_alone(bench: Bench) -> None:
+    network = bench.link().blueprint.skeleton().trunk.network
+    norms = {
+        f"{place}.{name}"
+        for place, module in network.named_modules()
+        if isinstance(module, torch.nn.LayerNorm | torch.nn.BatchNorm2d)
+        for name, _ in module.named_parameters()
+    }
+    assert trained_names(bench, bench.plan("norm-only")) == norms
+
+
+def test_patterns_for_many_parameters_are_few(bench: Bench) -> None:
+    for name in ("bitfit", "norm-only"):
+        stage = bench.plan(name).stages[1]
+        assert isinstance(stage, TrainStage)
+        assert len(stage.trainable) < 25, stage.trainable
+
+
+def test_gradual_unfreezes_from_the_head_down(texts: Bench) -> None:
+    _, *stages = texts.plan("gradual:3").stages
+    freed = [
+        trained_blocks(texts, texts.plan("gradual:3").model_copy(update={"stages": (s,)})) for s in stages
+    ]
+    assert freed[0] == {"layer.4", "layer.5", "head"} | ({"layer.3"} & freed[0])
+    assert freed[0] < freed[1] < freed[2]
+    assert [stage.frozen_prefix for stage in stages if isinstance(stage, TrainStage)][-1] is None
+    assert [stage.name for stage in stages] == ["unfreeze-1", "unfreeze-2", "tune"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from regraft.plans import GroupSpec, OptimiserSpec, Plan, StopSpec, TrainStage
-from regraft.strategies.strategy import Situation, Strategy, supervised_term, target_stream
+from regraft.strategies.base import NEW_HEAD_RATE, RATE, WEIGHT_DECAY, written
+from regraft.strategies.strategy import Situation, Strategy, supervised_term
 
 
 class Full(Strategy):
@@ -19,22 +20,14 @@ class Full(Strategy):
 
     def plan(self, situation: Situation) -> Plan:
         """One train stage over everything."""
-        return Plan(
-            strategy=self.name,
-            seed=situation.seed,
-            draw=situation.draw,
-            models=situation.student(),
-            streams=target_stream(views=1),
-            stages=(
-                TrainStage(
-                    name="tune",
-                    terms=supervised_term(),
-                    groups=(
-                        GroupSpec(match=("head",), rate=1e-3, weight_decay=0.01),
-                        GroupSpec(match=("*",), rate=3e-4, weight_decay=0.01),
-                    ),
-                    optimiser=OptimiserSpec(name="adamw", clip=1.0),
-                    stop=StopSpec(epochs=10, patience=3),
-                ),
+        tune = TrainStage(
+            name="tune",
+            terms=supervised_term(),
+            groups=(
+                GroupSpec(match=("head",), rate=NEW_HEAD_RATE, weight_decay=WEIGHT_DECAY),
+                GroupSpec(match=("*",), rate=RATE, weight_decay=WEIGHT_DECAY),
             ),
+            optimiser=OptimiserSpec(name="adamw", clip=1.0),
+            stop=StopSpec(epochs=10, patience=3),
         )
+        return written(self.name, situation, (tune,), views=1)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from regraft.core.errors import PlanError
-from regraft.plans import GroupSpec, OptimiserSpec, Plan, SolveStage, StopSpec, TrainStage
-from regraft.strategies.strategy import Situation, Strategy, supervised_term, target_stream
-
-LAST_BLOCKS = 3
-RATE = 3e-4
-HEAD_RATE = 1e-4
-DECAY_PER_BLOCK = 0.75
-"""Each block further from the head learns at this share of the rate of the one behind it."""
+from regraft.plans import Plan
+from regraft.strategies.base import check_blocks, tuned_plan
+from regraft.strategies.strategy import Situation, Strategy
 
 
 class LPFT(Strategy):
@@ -28,6 +22,7 @@ class LPFT(Strategy):
     """
 
     name = "lpft"
+    takes = "how many of the last blocks are tuned (3), or all"
     when = "20 labels a class or more, or a target unlike the source: a minute or so, safer than full"
     cite = (
         "Kumar et al.: Fine-tuning can distort pretrained features and underperform out-of-distribution. "
@@ -36,54 +31,8 @@ class LPFT(Strategy):
 
     def check_argument(self) -> None:
         """A number of blocks, or ``all``."""
-        if self.argument and self.argument != "all" and not self.argument.isdigit():
-            raise PlanError(f"lpft takes a number of blocks or 'all' behind its colon; got {self.argument!r}")
+        check_blocks(self.name, self.argument)
 
     def plan(self, situation: Situation) -> Plan:
         """A solve stage for the head and a train stage for the last blocks with it."""
-        count = LAST_BLOCKS if not self.argument else len(situation.blocks)
-        if self.argument.isdigit():
-            count = int(self.argument)
-        last = situation.blocks[-count:] if count else ()
-        new = tuple(block for block in situation.fresh_blocks if count and block not in last)
-        tuned = (*new, *last)  # stem to head: what is not among the last stands in front of them
-        groups = (*((GroupSpec(match=new, rate=RATE),) if new else ()), *graded_groups(last, RATE))
-        return Plan(
-            strategy=self.name,
-            seed=situation.seed,
-            draw=situation.draw,
-            models=situation.student(),
-            streams=target_stream(views=int(self._cut(situation, tuned) is None)),
-            stages=(
-                SolveStage(name="head", solver="ridge"),
-                TrainStage(
-                    name="tune",
-                    terms=supervised_term(),
-                    trainable=(*tuned, "head"),
-                    norm_statistics="frozen",
-                    frozen_prefix=self._cut(situation, tuned),
-                    groups=(GroupSpec(match=("head",), rate=HEAD_RATE), *groups),
-                    optimiser=OptimiserSpec(name="adamw", clip=1.0),
-                    stop=StopSpec(epochs=20, patience=5),
-                ),
-            ),
-        )
-
-    @staticmethod
-    def _cut(situation: Situation, tuned: tuple[str, ...]) -> str | None:
-        """The last block in front of the first one that is tuned."""
-        if not tuned:
-            return situation.all_blocks[-1]
-        first = situation.all_blocks.index(tuned[0])
-        return situation.all_blocks[first - 1] if first else None
-
-
-def graded_groups(blocks: tuple[str, ...], rate: float) -> tuple[GroupSpec, ...]:
-    """One group a block; the last block gets ``rate``, each one in front of it 0.75 times its follower's."""
-    count = len(blocks)
-    return tuple(
-        GroupSpec(
-            match=(block,), rate=float(f"{rate * DECAY_PER_BLOCK ** (count - 1 - i):.3g}"), weight_decay=0.01
-        )
-        for i, block in enumerate(blocks)
-    )
+        return tuned_plan(self.name, situation, argument=self.argument)

@@ -21,6 +21,7 @@ class Probe(Strategy):
     """
 
     name = "probe"
+    takes = "what solves it: ridge (the default) or logistic"
     when = "few labels, or a target close to the source: seconds, and hard to beat below 20 labels a class"
     cite = "Kornblith, Shlens, Le: Do better ImageNet models transfer better? CVPR 2019"
 

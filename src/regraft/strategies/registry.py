@@ -7,14 +7,32 @@ import difflib
 from regraft.core.errors import PlanError, UsageError
 from regraft.linking import Link
 from regraft.plans import DrawSpec, Plan
+from regraft.strategies.bitfit import BitFit
 from regraft.strategies.full import Full
+from regraft.strategies.gradual import Gradual
+from regraft.strategies.layer_decay import LayerDecay
 from regraft.strategies.lpft import LPFT
+from regraft.strategies.norm_only import NormOnly
+from regraft.strategies.partial import Partial
 from regraft.strategies.probe import Probe
 from regraft.strategies.scratch import Scratch
 from regraft.strategies.strategy import Situation, Strategy
 from regraft.strategies.wise_ft import WiseFT
 
-STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in (Probe, LPFT, Full, Scratch, WiseFT)}
+_ALL: tuple[type[Strategy], ...] = (
+    Probe,
+    LPFT,
+    Partial,
+    Gradual,
+    LayerDecay,
+    BitFit,
+    NormOnly,
+    WiseFT,
+    Full,
+    Scratch,
+)
+STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in _ALL}
+"""By name, in the order in which they are listed."""
 
 
 def find_strategy(name: str) -> Strategy:
@@ -45,6 +63,7 @@ def plan_for(
         link=link,
         blocks=tuple(name for name in trunk.block_names if name in owners),
         all_blocks=trunk.block_names,
+        trunk=trunk,
         seed=seed,
         draw=draw or DrawSpec(),
     )

@@ -16,6 +16,7 @@ class Scratch(Strategy):
     """
 
     name = "scratch"
+    takes = "the pace: slow or fast"
     when = "as the comparison that says whether the source helped"
 
     def check_argument(self) -> None:

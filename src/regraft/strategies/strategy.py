@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from regraft.core.errors import PlanError
+from regraft.core.task_spec import TASK_KINDS, TaskKind
 from regraft.linking import Link
 from regraft.plans import DrawSpec, ModelSpec, Plan, StreamSpec, TermSpec
 from regraft.sources import USER, is_own, own_options
+from regraft.sources.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,14 @@ class Situation:
         Names of the trunk's blocks that hold parameters, stem to head.
     all_blocks
         Names of all blocks, those without parameters too.
+    trunk
+        The network without its head, without weights.
     """
 
     link: Link
     blocks: tuple[str, ...]
     all_blocks: tuple[str, ...]
+    trunk: Trunk
     seed: int
     draw: DrawSpec
 
@@ -77,6 +82,10 @@ class Strategy(abc.ABC):
     """One line: when to use it."""
     cite: str = ""
     """The paper."""
+    takes: str = ""
+    """What may stand behind the colon, with what holds where nothing does; empty where nothing may."""
+    kinds: tuple[TaskKind, ...] = TASK_KINDS
+    """Kinds of tasks that it can train for."""
 
     def __init__(self, argument: str = ""):
         self.argument = argument
@@ -92,9 +101,9 @@ class Strategy(abc.ABC):
         """Write the plan."""
 
 
-def supervised_term() -> tuple[TermSpec, ...]:
-    """The plain objective: the tasks' own losses on the target's labelled examples."""
-    return (TermSpec(computes="supervised", streams=("target",)),)
+def supervised_term(stream: str = "target") -> tuple[TermSpec, ...]:
+    """The plain objective: the tasks' own losses on a stream's labelled examples."""
+    return (TermSpec(computes="supervised", streams=(stream,)),)
 
 
 def target_stream(*, batch: int = 32, views: int = 0) -> dict[str, StreamSpec]:

@@ -20,6 +20,7 @@ class WiseFT(Strategy):
     """
 
     name = "wise-ft"
+    takes = "the tuned weights' share (chosen on validation)"
     when = "as lpft, where new data will differ from the labelled ones: costs some validations more"
     cite = "Wortsman et al.: Robust fine-tuning of zero-shot models. CVPR 2022"
 

@@ -15,9 +15,10 @@ from regraft.cli.app import app
 from regraft.cli.options import seconds_of
 from regraft.core.errors import UsageError
 from regraft.evidence import Evidence
+from regraft.strategies import STRATEGIES
 from tests.cli.conftest import Run
 
-COMMANDS = ["demo", "sources", "link", "plan", "fit", "resume", "replay"]  # in the order of --help
+COMMANDS = ["demo", "sources", "link", "plan", "cite", "fit", "resume", "replay"]  # in the order of --help
 COMMANDS += ["prove", "evaluate", "predict", "features", "report", "export", "cache"]
 
 
@@ -90,7 +91,11 @@ def test_what_plan_prints_is_what_fit_carries_out(regraft: Run, photos: Path, tm
     assert one["hashes"] == two["hashes"]
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
     assert weights[0] == weights[1]
-    as_data = json.loads(regraft("plan", photos, *choice, "--json").out)
+    as_json = regraft("plan", photos, *choice, "--json")
+    as_data = json.loads(as_json.out)
+    assert as_data["trained"][0]["trained"] == ["conv_head", "head"]
+    assert "Stage 'tune' trains conv_head, head: " in as_json.err
+    assert "blocks.{0..15}, computed once up to blocks.15." in as_json.err
     assert (as_data["strategy"], as_data["seed"]) == ("lpft", 3)
     assert list(as_data["price"]["memory"]) == list(as_data["price"]["stages"]) == ["tune"]
     assert as_data["price"]["memory"]["tune"] > 1e6
@@ -98,8 +103,27 @@ def test_what_plan_prints_is_what_fit_carries_out(regraft: Run, photos: Path, tm
 
 def test_strategies_are_listed(regraft: Run) -> None:
     rows = json.loads(regraft("plan", "--list", "--json").out)["strategies"]
-    assert [row["name"] for row in rows] == ["probe", "lpft", "full", "scratch"]
-    assert "probe    few labels" in regraft("plan", "--list").out
+    assert [row["name"] for row in rows] == list(STRATEGIES)
+    assert rows[0]["kinds"] == ["binary", "multiclass", "multilabel", "regression"]
+    listed = " ".join(regraft("plan", "--list").out.split())
+    assert "probe[:..] few labels" in listed
+    assert "[:..] what solves it: ridge (the default) or logistic Kornblith" in listed
+    assert all(kind.when in listed for kind in STRATEGIES.values())
+
+
+def test_what_to_cite(regraft: Run, image_run: Path) -> None:
+    assert regraft("cite", "lpft:5").out.startswith("strategy lpft: Kumar et al.: Fine-tuning can distort")
+    assert regraft("cite", "scratch").out == "scratch names no paper\n"
+    every = json.loads(regraft("cite", "--json").out)["references"]
+    assert {one["name"] for one in every} == set(STRATEGIES) - {"scratch"}
+    of_run = json.loads(regraft("cite", image_run, "--json").out)["references"]
+    assert [(one["kind"], one["name"]) for one in of_run] == [
+        ("strategy", "probe"),
+        ("source", "packaged:efficientnet-lite0"),
+    ]
+    wrong = regraft("cite", "nothing")
+    assert wrong.status == 2
+    assert "there is no strategy 'nothing'" in wrong.err
 
 
 def test_sources_are_listed(regraft: Run) -> None:

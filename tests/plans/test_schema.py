@@ -206,6 +206,27 @@ def test_a_list_is_made_of_a_single_value() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("blocks.{9..11},head", ("blocks.{9..11}", "head")),
+        ("*.bias, head", ("*.bias", "head")),
+        ("{1..3},head,", ("{1..3}", "head")),
+        ("[lora, head]", ("lora", "head")),
+    ],
+)
+def test_a_list_of_patterns_may_be_written_with_commas(given: str, found: tuple[str, ...]) -> None:
+    tune = change_plan(small_plan(), [f"trainable={given}"]).stages[1]
+    assert isinstance(tune, TrainStage)
+    assert tune.trainable == found
+
+
+def test_commas_part_numbers_but_not_regular_expressions() -> None:
+    plan = change_plan(small_plan(), ["schedule.milestones=0.25,0.5", "models.student.map=a{1,2}=>b"])
+    assert plan.stages[1].schedule.milestones == (0.25, 0.5)  # type: ignore[union-attr]
+    assert plan.models["student"].map == ("a{1,2}=>b",)
+
+
+@pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("epochs", "wants KEY=VALUE"),

@@ -153,7 +153,7 @@ def test_gradual_unfreezes_from_the_head_down(texts: Bench) -> None:
     freed = [
         trained_blocks(texts, texts.plan("gradual:3").model_copy(update={"stages": (s,)})) for s in stages
     ]
-    assert freed[0] == {"layer.4", "layer.5", "head"} | ({"layer.3"} & freed[0])
+    assert freed[0] == {"layer.4", "layer.5", "head"}
     assert freed[0] < freed[1] < freed[2]
     assert [stage.frozen_prefix for stage in stages if isinstance(stage, TrainStage)][-1] is None
     assert [stage.name for stage in stages] == ["unfreeze-1", "unfreeze-2", "tune"]

@@ -32,6 +32,7 @@ for _command in (
     models.sources,
     links.link,
     models.plan,
+    models.cite,
     runs.fit,
     runs.resume,
     runs.replay,

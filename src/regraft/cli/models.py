@@ -72,6 +72,7 @@ def plan(
     from regraft.core.console import say
     from regraft.core.errors import UsageError
     from regraft.engine.price import price
+    from regraft.engine.sets import planned_sets
     from regraft.plans import plan_to_yaml
 
     if data is None:
@@ -90,11 +91,15 @@ def plan(
         changes=settings or (),
         **o.source_options(size, builder),
     )
+    sets = planned_sets(made, opened.graft.skeleton())
     found = price(made, target, opened)
     if json:
-        o.print_json({**made.model_dump(mode="json"), "price": found.to_json()})
+        trained = [one.to_json() for one in sets]
+        o.print_json({**made.model_dump(mode="json"), "price": found.to_json(), "trained": trained})
     else:
         print(plan_to_yaml(made), end="")
+    for one in sets:
+        say(str(one))
     say(str(found))
 
 
@@ -102,10 +107,35 @@ def _list_strategies(json: bool) -> None:
     from regraft.strategies import STRATEGIES
 
     if json:
-        rows = [{"name": s.name, "when": s.when, "cite": s.cite} for s in STRATEGIES.values()]
+        rows = [
+            {"name": s.name, "takes": s.takes, "when": s.when, "cite": s.cite, "kinds": list(s.kinds)}
+            for s in STRATEGIES.values()
+        ]
         o.print_json({"strategies": rows})
         return
+    width = max(map(len, STRATEGIES)) + len("[:..]")
     for strategy in STRATEGIES.values():
-        print(f"{strategy.name:8} {strategy.when}")
-        if strategy.cite:
-            print(f"{'':8} {strategy.cite}")
+        name = f"{strategy.name}[:..]" if strategy.takes else strategy.name
+        takes = f"[:..] {strategy.takes}" if strategy.takes else ""
+        for first, text in zip((name, "", ""), (strategy.when, takes, strategy.cite), strict=True):
+            if text:
+                print(f"{first:{width}} {text}")
+
+
+def cite(
+    what: Annotated[
+        str | None, typer.Argument(metavar="[STRATEGY|RUN]", help="A strategy, or the folder of a run.")
+    ] = None,
+    json: o.AsJson = False,
+) -> None:
+    """Say what to cite: for a strategy, for all that a run used, or for every strategy."""
+    from regraft.api.cite import cite as find_references
+
+    found = find_references(what)
+    if json:
+        o.print_json({"references": [one.to_json() for one in found]})
+        return
+    for one in found:
+        print(f"{one.kind} {one.name}: {one.cite}")
+    if not found:
+        print(f"{what} names no paper")

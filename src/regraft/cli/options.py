@@ -102,7 +102,10 @@ TrainSize = Annotated[
     int | None, typer.Option(min=2, help="Labelled examples to use, for training and validation together.")
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Change the plan: KEY=VALUE, as in stop.epochs=5.")
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change the plan: KEY=VALUE, as in stop.epochs=5 or trainable=blocks.{9..11},head."
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_COMPUTE)]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=_COMPUTE)]

@@ -11,6 +11,7 @@ from regraft.engine.checkpoint import Checkpoint, Tensors
 from regraft.engine.leavings import Leavings
 from regraft.engine.movement import Movement
 from regraft.engine.moving_average import check_averages
+from regraft.engine.sets import trained_sets
 from regraft.engine.solve_stage import run_solve_stage
 from regraft.engine.stage_terms import make_terms
 from regraft.engine.train_stage import TrainStageRun
@@ -76,6 +77,8 @@ def _run_stage(index: int, work: Workspace, checkpoint: Checkpoint | None) -> No
 
     with work.spending(stage.name):
         run = TrainStageRun(stage, work, save if work.checkpoints else None)
+        if work.checkpoints:
+            say(str(trained_sets(stage, run.model, run.freeze)))
         if work.movement:
             _expect(stage, run.moving_names, work)
         if checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -10,12 +11,16 @@ from regraft.core.errors import PlanError
 from regraft.plans.files import plan_from_data
 from regraft.plans.schema import Plan
 
+_PATTERN = re.compile(r"\*|\{\d+\.\.")
+"""What a pattern over names of layers may begin with."""
+
 
 def change_plan(plan: Plan, settings: list[str]) -> Plan:
     """The plan with ``KEY=VALUE`` settings applied, in order.
 
     A key is a path, ``stages.train.stop.epochs=5`` (stages by name or number), and the value is YAML. A key
-    that starts inside a stage (``stop.epochs=5``) changes every stage that has it.
+    that starts inside a stage (``stop.epochs=5``) changes every stage that has it. Lists may be written with
+    commas: ``trainable=blocks.{9..11},head``.
     """
     data = plan.model_dump(mode="json")
     for setting in settings:
@@ -28,6 +33,8 @@ def change_plan(plan: Plan, settings: list[str]) -> Plan:
 
 
 def _value(text: str, setting: str) -> Any:
+    if _PATTERN.match(text):
+        return text  # YAML would take it for an alias or a mapping
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -65,7 +72,8 @@ def _set(node: Any, path: list[str], value: Any) -> bool:
             if part not in node and not open_ended:
                 return False
             if last:
-                node[part] = [value] if isinstance(node.get(part), list) and _single(value) else value
+                listed = isinstance(node.get(part), list) and _single(value)
+                node[part] = _items(part, value) if listed else value
                 return True
             node = node[part]
         else:
@@ -75,6 +83,14 @@ def _set(node: Any, path: list[str], value: Any) -> bool:
 
 def _single(value: Any) -> bool:
     return not isinstance(value, list)
+
+
+def _items(key: str, value: Any) -> list[Any]:
+    """What a list that is written as one value holds; a regular expression may have commas of its own."""
+    if not isinstance(value, str) or key == "map":
+        return [value]
+    parts = [part.strip() for part in value.split(",")]
+    return [_value(part, f"{key}={value}") for part in parts if part]
 
 
 def _index(items: list[Any], part: str) -> int | None:

@@ -96,7 +96,7 @@ def test_a_plan_comes_back_from_disk(tmp_path: Path) -> None:
 
 def test_yaml_leaves_defaults_out_and_keeps_the_version() -> None:
     text = plan_to_yaml(small_plan())
-    assert text.startswith("version: 2\nstrategy: lpft\n")
+    assert text.startswith("version: 3\nstrategy: lpft\n")
     assert "betas" not in text
 
 
@@ -127,7 +127,7 @@ def test_references_have_to_exist(before: str, after: str, message: str) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("version: 3\nstages: []", "has version 3; this regraft reads versions 1 and 2"),
+        ("version: 4\nstages: []", "has version 4; this regraft reads versions 1, 2 and 3"),
         ("- a\n- b", "holds no plan"),
         ("a: [", "is no YAML"),
         ("!!python/object/apply:os.system ['true']", "is no YAML"),
@@ -169,9 +169,10 @@ def test_settings_reach_what_version_two_says(setting: str, found: Callable[[Pla
     assert plan_from_yaml(plan_to_yaml(plan)) == plan
 
 
-def test_version_one_means_what_it_meant_and_is_written_as_two() -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_earlier_versions_mean_what_they_meant_and_are_written_as_three(version: int) -> None:
     text = plan_to_yaml(small_plan())
-    old = text.replace("version: 2", "version: 1")
+    old = text.replace("version: 3", f"version: {version}")
     assert old != text
     assert plan_from_yaml(old) == small_plan()
     assert plan_to_yaml(plan_from_yaml(old)) == text

@@ -73,6 +73,7 @@ CASES: dict[str, Case] = {
     "layer-decay": both(EVERYTHING, statistics=True),
     "bitfit": both(("*.bias", *HEAD)),
     "norm-only": Case({kind: (*patterns, *HEAD) for kind, patterns in NORMS.items()}),
+    "surgical": both(EVERYTHING),
     "wise-ft:0.5": Case({IMAGES: after("stages?"), TEXTS: EVERYTHING}),
     "full": both(EVERYTHING, statistics=True),
     "scratch": both(EVERYTHING, statistics=True),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from torch import nn
 
 from tests.engine.conftest import Bench
-from tests.strategies.parity import Group, assert_parity, within
+from tests.strategies.parity import Group, assert_parity, begin, cross_entropy, within
 
 NETWORK = "trunk.network."
 IS_HEAD = within("heads")
@@ -76,6 +77,25 @@ def test_gradual(phrases: Bench, stage: str, rates: dict[str, float]) -> None:
     groups = [Group(within(NETWORK + block), rate, 0.01) for block, rate in rates.items()]
     plan = phrases.plan("gradual")
     assert_parity(phrases, plan, [Group(IS_HEAD, 1e-4), *groups], stage=stage, factor=slanted)
+
+
+def test_surgical(phrases: Bench) -> None:
+    """Lee et al. 2023, Auto-RGN: here every batch is the whole of the training examples."""
+    plan = phrases.plan("surgical")
+    hand = begin(phrases, plan, "tune")
+    blocks = ("embeddings", "encoder.layer.0", "encoder.layer.1")
+    cross_entropy(hand).backward()
+    clipped = torch.nn.utils.clip_grad_norm_(hand.model.parameters(), 1.0)
+    assert clipped > 0
+    ratios = []
+    for block in blocks:
+        inside = [p for name, p in hand.model.named_parameters() if name.startswith(NETWORK + block)]
+        pulled = torch.cat([p.grad.flatten() for p in inside if p.grad is not None])
+        ratios.append(float(pulled.norm() / torch.cat([p.detach().flatten() for p in inside]).norm()))
+    rates = [3e-4 * ratio / max(ratios) for ratio in ratios]
+    assert min(rates) < 0.9 * max(rates)
+    groups = [Group(within(NETWORK + b), rate, 0.01) for b, rate in zip(blocks, rates, strict=True)]
+    assert_parity(phrases, plan, [Group(IS_HEAD, 1e-4), *groups])
 
 
 def test_a_wrong_rate_is_seen(pictures: Bench) -> None:

@@ -17,6 +17,7 @@ from regraft.engine.average_stage import make_rule
 from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.memory import PROBES, measure_need, optimiser_states, weight_copies
 from regraft.engine.rate_finder import BATCHES, STEPS
+from regraft.engine.relative_gradient import BATCHES as LOOKS
 from regraft.linking import Grafted, Link
 from regraft.plans import AverageStage, Plan, SolveStage, TrainStage
 from regraft.targets import Target, prepare
@@ -134,7 +135,9 @@ class _Probe:
         per_epoch = -(-train // per_step)
         epochs = min(stage.stop.epochs or np.inf, (stage.stop.steps or np.inf) / per_epoch)
         autos = sum(group.rate == "auto" for group in stage.groups)
-        tried = (min(BATCHES, per_epoch) + STEPS * autos) * min(per_step, train) if autos else 0
+        scaled = any(group.scale != "none" for group in stage.groups)
+        looks = (min(BATCHES, per_epoch) + STEPS * autos if autos else 0) + min(LOOKS, per_epoch) * scaled
+        tried = looks * min(per_step, train)
         judged = max(self._forward(len(self.model.trunk.blocks)) - self._forward(freeze.cut), 0.0)
         seconds = step * (train * epochs + tried) + judged * held * (epochs + 1)
         return float(min(seconds, stage.stop.seconds or np.inf))

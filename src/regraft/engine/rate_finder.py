@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from regraft.core.console import progress
 from regraft.core.errors import NonFiniteLossError
 from regraft.engine.optimiser import set_peaks
+from regraft.engine.relative_gradient import scaled_rates
 from regraft.engine.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -36,14 +37,15 @@ RULE = "a tenth of the rate at which the smoothed loss was lowest"
 
 
 def find_rates(run: TrainStageRun) -> dict[str, float]:
-    """The rates of the groups whose plan says ``auto``, by the number of the group as a string.
+    """The rates of the groups that find or scale theirs, by the number of the group as a string.
 
     Model, optimiser, buffers and randomness are left as they were, to the bit. The curves go into the
     history.
     """
+    scaled = scaled_rates(run)
     wanted = [number for number, group in enumerate(run.stage.groups) if group.rate == "auto"]
     if not wanted:
-        return {}
+        return scaled
     start = time.monotonic()
     moving = [p for group in run.optimiser.param_groups for p in group["params"]]
     precision = run.precision.facts()
@@ -69,7 +71,7 @@ def find_rates(run: TrainStageRun) -> dict[str, float]:
             found[str(number)] = _report(run, number, losses)
     run.optimiser.zero_grad(set_to_none=True)
     run.work.spend("rates", time.monotonic() - start)
-    return found
+    return {**scaled, **found}
 
 
 def tried_rates() -> list[float]:

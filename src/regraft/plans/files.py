@@ -37,7 +37,8 @@ def plan_from_yaml(text: str, *, origin: str = "the plan") -> Plan:
     if not isinstance(data, dict):
         raise PlanError(f"{origin} holds no plan: a mapping with models, streams and stages is expected")
     if data.get("version", PLAN_VERSION) not in READABLE_VERSIONS:
-        readable = " and ".join(str(version) for version in READABLE_VERSIONS)
+        *earlier, last = map(str, READABLE_VERSIONS)
+        readable = f"{', '.join(earlier)} and {last}"
         raise PlanError(
             f"{origin} has version {data['version']!r}; this regraft reads versions {readable}. "
             "Write it anew with `regraft plan`."

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 from regraft.core.augmentation import DEFAULT_AUGMENTATION, Augmentation
 
-PLAN_VERSION: Literal[2] = 2
-READABLE_VERSIONS = (1, 2)
-"""Version 1 said less; what it did not say has defaults that mean what it meant."""
+PLAN_VERSION: Literal[3] = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""Earlier versions said less; what they did not say has defaults that mean what they meant."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -139,7 +139,16 @@ class GroupSpec(_Part):
     match: tuple[str, ...]
     rate: Annotated[float, Field(ge=0.0)] | Literal["auto"]
     """``auto`` finds one by a range test on training batches when the stage begins."""
+    scale: Literal["none", "relative-gradient"] = "none"
+    """``relative-gradient`` multiplies the rate by how large the group's gradient is beside its weights when
+    the stage begins, as a share of the largest among such groups; see ``engine/relative_gradient.py``."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _scales_a_number(self) -> GroupSpec:
+        if self.rate == "auto" and self.scale != "none":
+            raise ValueError("a rate that is found is not scaled: give the rate of the largest share")
+        return self
 
 
 class OptimiserSpec(_Part):
@@ -286,7 +295,7 @@ class DrawSpec(_Part):
 class Plan(_Part):
     """What is done, stage by stage: data, not code. Print it, edit it, share it."""
 
-    version: Literal[2] = PLAN_VERSION
+    version: Literal[3] = PLAN_VERSION
     strategy: str = ""
     """Who wrote it; for people, never for the engine."""
     seed: Annotated[int, Field(ge=0)] = 0

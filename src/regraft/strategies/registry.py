@@ -17,6 +17,7 @@ from regraft.strategies.partial import Partial
 from regraft.strategies.probe import Probe
 from regraft.strategies.scratch import Scratch
 from regraft.strategies.strategy import Situation, Strategy
+from regraft.strategies.surgical import Surgical
 from regraft.strategies.wise_ft import WiseFT
 
 _ALL: tuple[type[Strategy], ...] = (
@@ -27,6 +28,7 @@ _ALL: tuple[type[Strategy], ...] = (
     LayerDecay,
     BitFit,
     NormOnly,
+    Surgical,
     WiseFT,
     Full,
     Scratch,

@@ -13,7 +13,7 @@ from regraft.core.inputs import Batch, Inputs, View
 from regraft.engine.frozen import Frozen
 from regraft.engine.mixing import Portion
 from regraft.engine.suffix_compile import CompiledSuffix
-from regraft.inference import LazyBatch, pieces_of
+from regraft.inference import LazyBatch, evaluating, pieces_of
 from regraft.linking import Grafted, pool_pieces
 
 
@@ -22,6 +22,13 @@ class Forward:
     """A model, its inputs and, for a frozen prefix, what keeps its activations.
 
     Where gradients are wanted a compiled ``suffix`` stands in for the trunk behind the cut.
+
+    Attributes
+    ----------
+    frozen
+        None where there is no frozen prefix, or where nothing that it gives can be kept.
+    cut
+        Number of blocks in it; where nothing is kept they are run at every step, in ``eval`` mode.
     """
 
     model: Grafted
@@ -29,6 +36,7 @@ class Forward:
     device: torch.device
     frozen: Frozen | None = None
     suffix: CompiledSuffix | None = None
+    cut: int = 0
 
     def __call__(
         self,
@@ -48,22 +56,28 @@ class Forward:
 
         def read() -> Batch:
             batch = made() if made is not None else self.inputs.batch(everything, view=view)
-            moved = {name: tensor.to(self.device) for name, tensor in batch.items()}
-            return moved if portion.late else portion.mix_batch(moved)
+            return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-        cut, activation = 0, None
-        if self.frozen is not None:
-            cut = self.frozen.cut
-            activation = self.frozen.activations(examples, view).to(self.device)
-            activation = activation if portion.late else portion.mix(activation)
+        plain = LazyBatch(read)
+        activation = self.activation(examples, view, plain)
+        if activation is not None and not portion.late:
+            activation = portion.mix(activation)
         left = examples if portion.late else portion.own
         pieces, positions = pieces_of(self.inputs, left)
         owners = torch.from_numpy(positions).to(self.device)
         weights = torch.from_numpy(np.asarray(self.inputs.weights)[pieces]).to(self.device)
         mix = portion.mix if portion.late else None
-        batch = LazyBatch(read)
+        batch = plain if portion.late else LazyBatch(lambda: portion.mix_batch(plain))
+        cut = self.cut
         if self.suffix is not None and torch.is_grad_enabled() and self.suffix.cut == cut:
             found = self.suffix(activation, batch)
             pooled = pool_pieces(found, owners, weights, len(left))
             return self.model.head_outputs(pooled if mix is None else mix(pooled))
         return self.model.outputs_from(activation, batch, owners, weights, len(left), cut=cut, mix=mix)
+
+    def activation(self, examples: np.ndarray, view: View | None, batch: Batch) -> Tensor | None:
+        """What the frozen prefix gives for every piece of the examples, whose batch it is; None without one."""
+        if self.frozen is not None:
+            return self.frozen.activations(examples, view).to(self.device)
+        with evaluating(self.model.trunk), torch.no_grad():
+            return self.model.trunk.prefix(batch, cut=self.cut) if self.cut else None

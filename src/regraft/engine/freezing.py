@@ -1,8 +1,10 @@
 """Freezing that is real: weights and buffers stay as they are, to the bit, and so does the mode.
 
 A frozen layer goes to ``eval()`` too: batch-norm statistics would move and dropout would stay on without any
-gradient. Modes are set anew after every validation, because whoever calls ``eval()`` once and ``train()``
-never trains the rest of the run in the wrong mode.
+gradient. A module without tensors that several blocks run has one mode for all of them: it is in training
+mode where one of them moves, and in ``eval()`` while the frozen prefix is run. Modes are set anew after every
+validation, because whoever calls ``eval()`` once and ``train()`` never trains the rest of the run in the
+wrong mode.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ class Freeze:
         """Training mode for moving blocks, ``eval()`` for all the rest."""
         model.eval()
         owners = {name: block_of(model, f"trunk.network.{name}") for name in _parameters_of(model)}
+        users = model.trunk.users
         for name, module in model.trunk.network.named_modules():
-            if self._moves(model, name, owners):
+            if users[name] & self.moving if name in users else self._moves(model, name, owners):
                 module.training = self.norm_moves or not isinstance(module, _BatchNorm)
         if HEAD in self.moving:
             model.heads.train()
@@ -73,6 +76,23 @@ class Freeze:
                 "a frozen weight or buffer changed during training. This is a fault in regraft or in the "
                 "network's own code (a buffer written in eval mode); the stage's result is not kept."
             )
+
+
+def torn(model: Grafted, freeze: Freeze) -> str:
+    """What is in training mode in blocks that are frozen and run at every step, in a sentence; or nothing."""
+    network, behind = model.trunk.network, frozenset(model.trunk.block_names[freeze.cut :])
+    for name, users in sorted(model.trunk.users.items()):
+        module, still = network.get_submodule(name), sorted(users & behind - freeze.moving)
+        code = getattr(type(module).forward, "__code__", None)
+        reads_mode = "training" in getattr(code, "co_names", ())
+        if still and users & freeze.moving and reads_mode:
+            return (
+                f"{name} ({type(module).__name__}) is run by {', '.join(sorted(users & freeze.moving))}, which "
+                f"train, and by {', '.join(still)}, which are frozen: it has one mode and is on in all of "
+                "them. Give each block one of its own, or end the frozen prefix behind the frozen ones "
+                "(--set frozen_prefix=BLOCK)."
+            )
+    return ""
 
 
 def _owner(model: Grafted, module: str) -> str | None:

@@ -161,14 +161,16 @@ def _highest(lines: list[tuple[float, float]]) -> tuple[tuple[float, float], ...
     return tuple(kept)
 
 
-def slices_that_fit(need: MemoryNeed, room: int, *, batch: int, most: int, start: int = 1) -> int | None:
+def slices_that_fit(
+    need: MemoryNeed, room: int, *, batch: int, most: int, start: int = 1, paired: bool = False
+) -> int | None:
     """In how many slices a batch has to be computed so that it fits; None where nothing fits.
 
     ``room`` is what is free in bytes, ``most`` the largest number of slices, and ``start`` the one to begin
-    with.
+    with. Where examples are ``paired`` a slice computes as many again, which the whole batch holds already.
     """
     count = start
-    while need.of(-(-batch // count)) > SHARE * room:
+    while need.of(-(-batch // count) * (1 + (paired and count > 1))) > SHARE * room:
         if count >= most:
             return None
         count = min(2 * count, most)

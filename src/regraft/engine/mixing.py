@@ -10,8 +10,9 @@ of the whole batch, so slices of a batch give the mixture that the whole one giv
 Where they act:
 
 - on the inputs, where those are numbers and every layer is computed in each step;
-- on the activations behind a frozen prefix, which are computed once: manifold mixup at a fixed layer (Verma
-  et al. 2019). CutMix then cuts the maps; where the activation is no map it is refused;
+- on the activations behind a frozen prefix, whether they are kept or the prefix has to be run at every step:
+  manifold mixup at a fixed layer (Verma et al. 2019). CutMix then cuts the maps; where the activation is no
+  map it is refused;
 - on the pooled features of each example, where the inputs are words: words have no mean (mixup of sentences,
   Guo et al. 2019). A slice then computes the partners' features beside its own.
 """
@@ -46,11 +47,14 @@ class Mixture:
         ``int64 (batch,)``, a permutation: the place in the batch of each example's partner.
     box
         What CutMix pastes; None for mixup.
+    axes
+        The dimensions of height and width in the maps that it cuts.
     """
 
     share: float
     partners: np.ndarray
     box: Box | None = None
+    axes: tuple[int, int] = (2, 3)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Mixer:
         Whether pooled features are mixed, and not what the network or its trained part reads.
     grid
         Height and width of the maps that CutMix cuts; None where it is off.
+    axes
+        Their dimensions.
     """
 
     spec: MixSpec
@@ -70,6 +76,7 @@ class Mixer:
     stream: str
     late: bool
     grid: tuple[int, int] | None
+    axes: tuple[int, int] = (2, 3)
 
     def at(self, step: int, count: int) -> Mixture | None:
         """The mixture of a step's batch of ``count`` examples; None where it stays as it is."""
@@ -83,11 +90,12 @@ class Mixer:
         if not cuts:
             return Mixture(share, partners)
         assert self.grid is not None
-        return _cut(share, partners, self.grid, chance.random(2))
+        share, box = _cut(share, self.grid, chance.random(2))
+        return Mixture(share, partners, box, self.axes)
 
 
-def _cut(share: float, partners: np.ndarray, grid: tuple[int, int], centre: np.ndarray) -> Mixture:
-    """A rectangle with ``1 - share`` of the area about a centre, clipped at the borders."""
+def _cut(share: float, grid: tuple[int, int], centre: np.ndarray) -> tuple[float, Box]:
+    """A rectangle with ``1 - share`` of the area about a centre, clipped at the borders; and what it leaves."""
     sides = []
     for length, place in zip(grid, centre, strict=True):
         half = length * math.sqrt(1 - share) / 2
@@ -95,7 +103,7 @@ def _cut(share: float, partners: np.ndarray, grid: tuple[int, int], centre: np.n
         sides.append((max(round(middle - half), 0), min(round(middle + half), length)))
     (top, bottom), (left, right) = sides
     area = (bottom - top) * (right - left) / (grid[0] * grid[1])
-    return Mixture(1 - area, partners, (top, bottom, left, right))
+    return 1 - area, (top, bottom, left, right)
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class Portion:
             return self.mixture.share * own + (1 - self.mixture.share) * others
         top, bottom, left, right = self.mixture.box
         place = [slice(None)] * 4
-        rows, columns = map_axes(values)
+        rows, columns = self.mixture.axes
         place[rows], place[columns] = slice(top, bottom), slice(left, right)
         mixed = own.clone()
         mixed[tuple(place)] = others[tuple(place)]
@@ -161,14 +169,28 @@ def portion_of(
     return Portion(np.concatenate([own, batch[partners]]), len(own), mixture, rows, late)
 
 
-def map_axes(values: Tensor) -> tuple[int, int]:
-    """Which of four dimensions are height and width: the last two, unless only the middle two are equal."""
-    channels_last = values.shape[1] == values.shape[2] != values.shape[3]
-    return (1, 2) if channels_last else (2, 3)
+def map_axes(values: Tensor, channels: int | None) -> tuple[int, int] | None:
+    """Which of four dimensions are height and width: those that are not ``channels``.
+
+    Where that is not known, the two that make a square, if only two do; else None.
+    """
+    if channels is not None:
+        return (1, 2) if channels == 3 else (2, 3) if channels == 1 else None
+    first, second, third = values.shape[1:]
+    if second == third != first:
+        return (2, 3)
+    return (1, 2) if first == second != third else None
 
 
 def open_mixer(
-    spec: MixSpec, stream: str, seed: int, batch: Batch, activation: Tensor | None, pieces: int
+    spec: MixSpec,
+    stream: str,
+    seed: int,
+    batch: Batch,
+    activation: Tensor | None,
+    pieces: int,
+    *,
+    channels: int | None = None,
 ) -> Mixer | None:
     """What mixes a stream, decided by what one example looks like; None where the plan mixes nothing.
 
@@ -178,6 +200,8 @@ def open_mixer(
         The inputs of one piece, and what a frozen prefix gives for it, if there is one.
     pieces
         The largest number of pieces that an example of the stream has.
+    channels
+        The dimension of the activation that holds channels, where the network tells; images have them first.
 
     Raises
     ------
@@ -199,11 +223,18 @@ def open_mixer(
             f"mixup instead (--set streams.{stream}.mix.cutmix=0 --set streams.{stream}.mix.mixup=0.2)"
             + ("" if activation is None else ", or freeze fewer blocks (--set frozen_prefix=BLOCK)")
         )
-    rows, columns = map_axes(what)
-    grid = (int(what.shape[rows]), int(what.shape[columns]))
+    axes = map_axes(what, 1 if activation is None else channels)
+    if axes is None:
+        raise PlanError(
+            f"cutmix of the stream {stream!r} cuts maps, and {place} {shape}, of which neither the network nor "
+            "the sizes say what is height, width and channels: use mixup instead "
+            f"(--set streams.{stream}.mix.cutmix=0 --set streams.{stream}.mix.mixup=0.2), or freeze up to "
+            "another block (--set frozen_prefix=BLOCK)"
+        )
+    grid = (int(what.shape[axes[0]]), int(what.shape[axes[1]]))
     if min(grid) < 2:
         raise PlanError(
             f"cutmix of the stream {stream!r} needs maps of 2x2 places at least, and {place} maps of "
             f"{grid[0]}x{grid[1]}: freeze fewer blocks (--set frozen_prefix=BLOCK), or use mixup instead"
         )
-    return Mixer(spec, seed, stream, late, grid)
+    return Mixer(spec, seed, stream, late, grid, axes)

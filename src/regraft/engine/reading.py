@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from regraft.engine.channels import channel_axis
 from regraft.engine.forward import Forward
 from regraft.engine.freezing import Freeze
 from regraft.engine.frozen import open_frozen
@@ -61,14 +62,14 @@ def _own_forward(
 ) -> Forward:
     own = [stream for stream in streams.values() if stream.other is None]
     frozen = open_frozen(work, stage.model, freeze.cut, own, also=work.draw.validation)
-    return Forward(work.models[stage.model], work.inputs, work.device, frozen)
+    return Forward(work.models[stage.model], work.inputs, work.device, frozen, cut=freeze.cut)
 
 
 def _other_forward(stage: TrainStage, work: Workspace, freeze: Freeze, stream: Stream) -> Forward:
     assert stream.other is not None
     inputs = stream.other.inputs
     frozen = open_frozen(work, stage.model, freeze.cut, [stream], inputs=inputs)
-    return Forward(work.models[stage.model], inputs, work.device, frozen)
+    return Forward(work.models[stage.model], inputs, work.device, frozen, cut=freeze.cut)
 
 
 def _mixing(stream: Stream, forward: Forward, work: Workspace) -> Stream:
@@ -79,8 +80,11 @@ def _mixing(stream: Stream, forward: Forward, work: Workspace) -> Stream:
     spec = work.plan.streams[stream.name].mix
     if not spec.mixup and not spec.cutmix:
         return stream
-    activation = None if forward.frozen is None else forward.frozen.activations(first)
+    moved = {name: tensor.to(work.device) for name, tensor in batch.items()}
+    activation, channels = forward.activation(first, None, moved), None
+    if spec.cutmix and activation is not None and activation.ndim == 4:
+        channels = channel_axis(forward.model.trunk, forward.cut, moved)
     owners = np.asarray(forward.inputs.owners)
     most = int(np.bincount(owners, minlength=len(forward.inputs))[stream.examples].max())
-    mixer = open_mixer(spec, stream.name, stream.seed, batch, activation, most)
+    mixer = open_mixer(spec, stream.name, stream.seed, batch, activation, most, channels=channels)
     return replace(stream, mixer=mixer)

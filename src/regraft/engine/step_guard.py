@@ -68,7 +68,9 @@ class StepGuard:
         fits = (
             need
             if need is None
-            else slices_that_fit(need, room, batch=self.batch, most=self.most, start=standing.slices)
+            else slices_that_fit(
+                need, room, batch=self.batch, most=self.most, start=standing.slices, paired=self._paired()
+            )
         )
         if need is None or fits is None:
             raise too_big(need, room, self.run.stage.name, -(-self.batch // self.most))
@@ -155,6 +157,11 @@ class StepGuard:
             "weights take their steps together: use a smaller batch (--set streams.NAME.batch=..), or more "
             "processes"
         )
+
+    def _paired(self) -> bool:
+        """Whether a slice computes its examples' partners beside them, see :mod:`regraft.engine.mixing`."""
+        mixers = [stream.mixer for stream in self.run.objective.streams.values()]
+        return any(mixer is not None and mixer.late for mixer in mixers)
 
     def _usual(self, stream: Stream) -> int:
         """How many examples of a stream a process reads at a step."""

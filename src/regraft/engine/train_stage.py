@@ -13,7 +13,7 @@ from regraft.core.console import Advance, progress, say
 from regraft.core.errors import NonFiniteLossError
 from regraft.core.randomness import torch_randomness
 from regraft.engine.checkpoint import Checkpoint, Tensors
-from regraft.engine.freezing import Freeze, decide_freeze
+from regraft.engine.freezing import Freeze, decide_freeze, torn
 from regraft.engine.interrupt import Interrupt, graceful_interrupt
 from regraft.engine.meter import Meter
 from regraft.engine.moving_average import judged_model, open_averages
@@ -161,6 +161,8 @@ class TrainStageRun:
     def run(self) -> None:
         """Take all steps, keep the weights the plan asks for, and make sure that nothing frozen moved."""
         before = self.freeze.fingerprint(self.model)
+        if self.standing.step == 0 and (sentence := torn(self.model, self.freeze)):
+            self.work.tell(self.stage.name, 0, "modes", sentence)
         self.guard.begin()
         compile_suffix(self)
         if self.standing.step == 0:

@@ -177,7 +177,7 @@ class Embedder:
             self.through._compute(todo, view)
         label = f"Running the frozen layers ({backend.name})"
         try:
-            with _evaluating(self.trunk), progress(label, len(todo)) as advance:
+            with evaluating(self.trunk), progress(label, len(todo)) as advance:
                 for batch, batch_values in self._run(todo, view):
                     self._put(self.shelf, batch.pieces[: batch.count], batch_values, view)
                     advance(batch.count)
@@ -232,7 +232,7 @@ class Embedder:
         now = Shelf()
         missing, first = np.unique(keys[~there], return_index=True)
         # Random layers, where there are some, draw by what they are asked for.
-        with _evaluating(self.trunk), torch_randomness(0, "frozen layers", missing[0].hex()):
+        with evaluating(self.trunk), torch_randomness(0, "frozen layers", missing[0].hex()):
             for batch, values in self._run(pieces[~there][first], view):
                 self._put(now, batch.pieces[: batch.count], values, view)
         now.flush()
@@ -270,7 +270,7 @@ class Embedder:
         how values are stored, and whether they can be kept at all.
         """
         if self._backend is None or (self._storing is None and self.impurity is None):
-            with _evaluating(self.trunk):
+            with evaluating(self.trunk):
                 self._prepare(pieces)
         assert self._backend is not None
         return self._backend
@@ -365,7 +365,7 @@ class Embedder:
 
 
 @contextmanager
-def _evaluating(trunk: Trunk) -> Iterator[None]:
+def evaluating(trunk: Trunk) -> Iterator[None]:
     """Inside, the trunk is in ``eval()`` mode, whatever the stage that asks trains of it."""
     awake = [module for module in trunk.modules() if module.training]
     trunk.eval()

@@ -2,7 +2,8 @@
 
 It is not where a layer is random although frozen (dropout that its module keeps on, stochastic depth or noise
 written into ``forward``), and not where a layer looks at the other examples of the batch (batch norm that
-stays in train mode). Both are looked for in the modules' modes and by running a few real examples twice.
+stays in train mode). Both are looked for in the modules' modes, in the network's graph where it has one (it
+shows noise that few examples get), and by running a few real examples twice.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ def impurity(trunk: Trunk, cut: int, batch: Batch) -> str | None:
     awake = _awake(trunk, cut)
     if awake:
         return f"{awake} stays in train mode"
+    drawing = trunk.chance(cut=cut)
+    if drawing:
+        return drawing
     first, second = (_run(trunk, cut, batch, seed) for seed in (1, 2))
     if not _same(first, second):
         return f"{_random_layer(trunk, cut, batch) or 'a layer'} gives another value each time it is run"

@@ -113,6 +113,25 @@ class Trunk(nn.Module):
         return dict(self._found.outline(self.network).passing)
 
     @property
+    def users(self) -> dict[str, frozenset[str]]:
+        """Path of a module without parameters and buffers to the blocks that run it: a dropout may stand in
+        several, and has one mode. Empty where the chain is written down, or where that is not known.
+        """
+        if self._found is None:
+            return {}
+        outline = self._found.outline(self.network)
+        names = [part.name for part in outline.parts]
+        return {path: frozenset(names[n] for n in users) for path, users in outline.users.items()}
+
+    def chance(self, *, cut: int) -> str | None:
+        """What draws random numbers in the first ``cut`` blocks although they are in ``eval`` mode, in words.
+
+        None where nothing does, and where there is no graph that shows it.
+        """
+        found = {} if self._found is None else self._found.outline(self.network).chance
+        return next((found[number] for number in sorted(found) if number < cut), None)
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """What the network can give: ``pooled`` and what the chain passes on its way there."""
         return ("pooled", *self.passing)

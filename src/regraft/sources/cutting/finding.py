@@ -11,10 +11,12 @@ from torch import nn
 
 from regraft.core.randomness import torch_generator
 from regraft.sources.cutting.boundaries import outline_modules
+from regraft.sources.cutting.chance import random_blocks
 from regraft.sources.cutting.exporting import ExportError, Whole
 from regraft.sources.cutting.flow import Flow
 from regraft.sources.cutting.graphs import flow_of
 from regraft.sources.cutting.outline import Outline, Part, frames_of, outline_graph, places_of
+from regraft.sources.cutting.usage import users_by_graph, users_of
 from regraft.sources.example import example_of
 
 if TYPE_CHECKING:
@@ -28,13 +30,20 @@ def find_outline(network: nn.Module, whole: Whole, reads: Preprocessing | None) 
     if reads is None:
         return Outline(_UNCUT, "whole", "it is not known what its inputs look like")
     try:
-        shapes = {name: (tuple(one.shape), one.dtype) for name, one in example_of(reads).items()}
+        example = example_of(reads)
+        shapes = {name: (tuple(one.shape), one.dtype) for name, one in example.items()}
         flow = flow_of(network, whole, shapes, evaluate=True)
     except ExportError as error:
         return find_modules(network, whole, reads, f"it does not export ({error})")
     parts = outline_graph(flow, network, text=_reads_text(shapes))
     if len(parts) > 1:
-        return Outline(parts, "graph", passing=_passing(flow, parts))
+        return Outline(
+            parts,
+            "graph",
+            passing=_passing(flow, parts),
+            users=users_by_graph(network, whole, parts, example),
+            chance=random_blocks(flow, parts, network),
+        )
     reason = "nowhere in its graph is one activation alone alive"
     return find_modules(network, whole, reads, reason)
 
@@ -45,12 +54,13 @@ def find_modules(network: nn.Module, whole: Whole, reads: Preprocessing | None, 
         return Outline(_UNCUT, "whole", reason)
     example = dict(example_of(reads))
     try:
-        parts = outline_modules(_filled(network), whole, example, text=_reads_text(example))
+        filled = _filled(network)
+        parts = outline_modules(filled, whole, example, text=_reads_text(example))
     except Exception as error:  # noqa: BLE001 - this runs the user's own code, which may raise anything
         parts = _UNCUT
         reason = f"{reason}, and it does not run on made-up inputs ({type(error).__name__})"
     if len(parts) > 1:
-        return Outline(parts, "modules", reason)
+        return Outline(parts, "modules", reason, users=users_of(filled, whole, parts, example))
     return Outline(_UNCUT, "whole", f"{reason}, and none of its modules gives all that the later ones need")
 
 

@@ -196,8 +196,12 @@ def _is_random(node: Node) -> bool:
     if node.op != "call_function":
         return False
     if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
-        return argument(node, "train", True) is not False and argument(node, "training", True) is not False
+        asleep = argument(node, "train", True) is False or argument(node, "training", True) is False
+        return not asleep and argument(node, "dropout_p") != 0
     return any(_is_random(inner) for inner in _nested(node))
+
+
+is_random = _is_random
 
 
 def argument(node: Node, name: str, default: Any = None) -> Any:

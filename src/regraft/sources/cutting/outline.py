@@ -63,12 +63,18 @@ class Outline:
         Why it cannot be cut, or not by its graph; empty where nothing has to be said.
     passing
         Outputs that the chain passes: name (``map``, ``tokens``) to the block after which it is that.
+    users
+        Path of a module without tensors to the numbers of the blocks that run it, as far as that is known.
+    chance
+        Number of a block to what draws random numbers in it although it is in ``eval`` mode, in words.
     """
 
     parts: tuple[Part, ...]
     how: str
     reason: str = ""
     passing: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    chance: Mapping[int, str] = field(default_factory=dict)
 
 
 def frames_of(node: Node) -> tuple[str, ...]:

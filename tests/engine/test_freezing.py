@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,7 +11,8 @@ from regraft.core.errors import PlanError, TrainingError
 from regraft.core.hashing import hash_tensors
 from regraft.core.preprocessing import ImagePreprocessing
 from regraft.engine import execute
-from regraft.engine.freezing import decide_freeze
+from regraft.engine.forward import Forward
+from regraft.engine.freezing import decide_freeze, torn
 from regraft.engine.optimiser import make_optimiser
 from regraft.engine.patterns import block_of, expand
 from regraft.linking import Grafted
@@ -18,6 +20,7 @@ from regraft.plans import GroupSpec, OptimiserSpec
 from regraft.sources import Trunk
 from regraft.sources.module import _whole as run_whole
 from tests.engine.conftest import Bench
+from tests.inference.small import Pictures
 
 SHORT = ("stop.epochs=2", "stop.keep=last")
 
@@ -130,3 +133,41 @@ def test_what_spans_blocks_or_has_no_weights_follows_them(
     assert trunk.block_names == ("stem", "steps.0", "steps.1", "steps.2", "pool")
     decide_freeze(model, trainable, prefix).set_modes(model)
     assert (trunk.network.training, trunk.network.last.training) == (whole, last)
+
+
+class Sharing(nn.Module):
+    """One dropout behind each of its steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.steps = nn.ModuleList(nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()) for _ in range(3))
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        pixels = self.stem(pixels)
+        for step in self.steps:
+            pixels = self.drop(step(pixels))
+        return pixels.mean((2, 3))
+
+
+def test_a_dropout_on_both_sides_of_a_cut_is_on_where_layers_train_and_off_in_the_prefix() -> None:
+    trunk = Trunk(Sharing(), run_whole, 4, reads=ImagePreprocessing(size=(8, 8)))
+    model = Grafted(trunk, {"label": nn.Linear(4, 2)})
+    freeze = decide_freeze(model, ("steps.1", "head"), "steps.0")
+    freeze.set_modes(model)
+    assert trunk.network.drop.training
+    assert torn(model, freeze).startswith(
+        "drop (Dropout) is run by steps.1, which train, and by pool, which are frozen: it has one mode"
+    )
+    assert torn(model, decide_freeze(model, ("steps.1", "steps.2", "head"), "steps.0")) == ""
+    batch = {"pixels": torch.randn(4, 3, 8, 8)}
+    live = Forward(model, Pictures(4), torch.device("cpu"), None, cut=2)  # type: ignore[arg-type]
+    first = live.activation(np.arange(4), None, batch)
+    assert first is not None
+    again = live.activation(np.arange(4), None, batch)
+    assert again is not None
+    assert torch.equal(first, again), "the prefix runs in eval mode"
+    assert trunk.network.drop.training
+    outputs = [live(np.arange(4), made=lambda: batch)["label"] for _ in range(2)]
+    assert not torch.equal(*outputs), "dropout is on behind the cut"

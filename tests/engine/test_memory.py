@@ -67,6 +67,9 @@ def test_slices_are_as_few_as_fit() -> None:
     assert slices_that_fit(need, 1340, batch=32, most=32) == 8
     assert slices_that_fit(need, 1300, batch=32, most=16) is None
     assert slices_that_fit(need, 100_000, batch=32, most=32, start=4) == 4
+    # A slice with its examples' partners beside them: half as large slices, and two are no help.
+    assert slices_that_fit(need, 2200, batch=32, most=32, paired=True) == 4
+    assert slices_that_fit(need, 100_000, batch=32, most=32, paired=True) == 1
     assert slices_that_fit(need, 1300, batch=7, most=3) is None  # 7 examples make no 4 slices of two
 
 

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from regraft.core.inputs import Batch, View
-from regraft.core.preprocessing import TextPreprocessing
+from regraft.core.preprocessing import ImagePreprocessing, TextPreprocessing
 from regraft.inference import Embedder, pieces_of
 from regraft.inference.naming import piece_keys
 from regraft.inference.structure import structure_hash
+from regraft.sources.module import _whole as run_whole
 from regraft.sources.trunk import Block, Trunk
 from regraft.targets import read_items
 from tests.inference.small import Awake, Noisy, Pictures, Sociable, small_embedder, small_trunk
@@ -154,6 +155,27 @@ def test_a_prefix_that_is_no_function_of_the_example_is_not_kept(
     assert reason in capsys.readouterr().err
     assert not list(own_cache.rglob("*.safetensors"))
     assert torch.equal(embedder.activations(EVERYONE), first), "drawn by what is asked for"
+
+
+class Rarely(nn.Module):
+    """Noise for one example in a thousand, whatever the mode."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        chosen = torch.rand(len(values), 1, 1, 1) < 1e-3
+        return torch.where(chosen, values + torch.randn_like(values), values)
+
+
+def test_noise_that_no_trial_meets_is_seen_in_the_graph(
+    own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layers = [nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()) for _ in range(3)]
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network[1].append(Rarely())
+    trunk = Trunk(network, run_whole, 4, reads=ImagePreprocessing(size=(12, 12)))
+    pictures = Pictures(40)
+    assert not Embedder(trunk, pictures, cut=3, backend="eager").kept(EVERYONE)
+    assert "because 1.2 (Rarely) draws random numbers (rand)" in capsys.readouterr().err
+    assert Embedder(trunk, pictures, cut=1, backend="eager").kept(EVERYONE)
 
 
 def test_features_through_a_cut_run_no_block_twice_and_are_the_same(own_cache: Path) -> None:

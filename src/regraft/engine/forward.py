@@ -76,7 +76,7 @@ class Forward:
         return self.model.outputs_from(activation, batch, owners, weights, len(left), cut=cut, mix=mix)
 
     def activation(self, examples: np.ndarray, view: View | None, batch: Batch) -> Tensor | None:
-        """What the frozen prefix gives for every piece of the examples, whose batch it is; None without one."""
+        """What the frozen prefix gives for every piece of these examples; None where there is no prefix."""
         if self.frozen is not None:
             return self.frozen.activations(examples, view).to(self.device)
         with evaluating(self.model.trunk), torch.no_grad():

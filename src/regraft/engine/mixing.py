@@ -95,7 +95,9 @@ class Mixer:
 
 
 def _cut(share: float, grid: tuple[int, int], centre: np.ndarray) -> tuple[float, Box]:
-    """A rectangle with ``1 - share`` of the area about a centre, clipped at the borders; and what it leaves."""
+    """What is left of a map without a rectangle of ``1 - share`` of it about a centre, and that rectangle,
+    clipped at the borders.
+    """
     sides = []
     for length, place in zip(grid, centre, strict=True):
         half = length * math.sqrt(1 - share) / 2
@@ -226,8 +228,8 @@ def open_mixer(
     axes = map_axes(what, 1 if activation is None else channels)
     if axes is None:
         raise PlanError(
-            f"cutmix of the stream {stream!r} cuts maps, and {place} {shape}, of which neither the network nor "
-            "the sizes say what is height, width and channels: use mixup instead "
+            f"cutmix of the stream {stream!r} cuts maps, and {place} {shape}, of which neither the network "
+            "nor the sizes say what is height, width and channels: use mixup instead "
             f"(--set streams.{stream}.mix.cutmix=0 --set streams.{stream}.mix.mixup=0.2), or freeze up to "
             "another block (--set frozen_prefix=BLOCK)"
         )

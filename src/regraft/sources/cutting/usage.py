@@ -30,7 +30,9 @@ def users_by_graph(network: nn.Module, whole: Whole, parts: Sequence[Part], exam
         copied, mode = with_fakes(network, every_parameter=True)
         for module in copied.modules():
             for name, buffer in module._buffers.items():
-                module._buffers[name] = None if buffer is None else mode.from_tensor(buffer, static_shapes=True)
+                module._buffers[name] = (
+                    None if buffer is None else mode.from_tensor(buffer, static_shapes=True)
+                )
         device = next((p.device for p in copied.parameters()), torch.device("cpu"))
         batch = {name: mode.from_tensor(one.to(device), static_shapes=True) for name, one in example.items()}
         with mode:

@@ -88,8 +88,8 @@ def torn(model: Grafted, freeze: Freeze) -> str:
         if still and users & freeze.moving and reads_mode:
             return (
                 f"{name} ({type(module).__name__}) is run by {', '.join(sorted(users & freeze.moving))}, "
-                f"which train, and by {', '.join(still)}, which are frozen: it has one mode and is on in all of "
-                "them. Give each block one of its own, or end the frozen prefix behind the frozen ones "
+                f"which train, and by {', '.join(still)}, which are frozen: it has one mode and is on in all "
+                "of them. Give each block one of its own, or end the frozen prefix behind the frozen ones "
                 "(--set frozen_prefix=BLOCK)."
             )
     return ""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regraft.sources import build_trunk, from_module
+
 
 class Path(nn.Module):
     """Stochastic depth: gives what it is given in eval mode, and leaves no trace in a graph."""
@@ -57,6 +59,10 @@ def test_a_module_without_tensors_is_used_by_all_blocks_that_run_it(
     assert users["rare"] == {max(between)}
     assert not {"unused", "stem", "steps.0", ""} & users.keys()
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
+    source = from_module(Shared(branching), cutting.image_steps(12), name="shared")
+    with torch.device("meta"):
+        skeleton = build_trunk(source)
+    assert skeleton.users == users
 
 
 class Recurrent(nn.Module):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from regraft.core.inputs import Batch
 from regraft.sources.cutting.exporting import Whole, with_fakes
@@ -30,9 +31,8 @@ def users_by_graph(network: nn.Module, whole: Whole, parts: Sequence[Part], exam
         copied, mode = with_fakes(network, every_parameter=True)
         for module in copied.modules():
             for name, buffer in module._buffers.items():
-                module._buffers[name] = (
-                    None if buffer is None else mode.from_tensor(buffer, static_shapes=True)
-                )
+                if buffer is not None and not isinstance(buffer, FakeTensor):
+                    module._buffers[name] = mode.from_tensor(buffer, static_shapes=True)
         device = next((p.device for p in copied.parameters()), torch.device("cpu"))
         batch = {name: mode.from_tensor(one.to(device), static_shapes=True) for name, one in example.items()}
         with mode:

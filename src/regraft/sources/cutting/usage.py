@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._export.utils import _compiling_state_context
 from torch._subclasses.fake_tensor import FakeTensor
 
 from regraft.core.inputs import Batch
@@ -35,7 +36,8 @@ def users_by_graph(network: nn.Module, whole: Whole, parts: Sequence[Part], exam
                     module._buffers[name] = mode.from_tensor(buffer, static_shapes=True)
         device = next((p.device for p in copied.parameters()), torch.device("cpu"))
         batch = {name: mode.from_tensor(one.to(device), static_shapes=True) for name, one in example.items()}
-        with mode:
+        # As in an export: a network's code then keeps no fake tensor in caches that all networks share.
+        with mode, _compiling_state_context():
             return users_of(copied, whole, parts, batch)
 
 

@@ -70,9 +70,9 @@ def test_averages_are_made_of_what_the_named_stages_left(
         torch.testing.assert_close(mean[name], (2 * head[name] + tuned[name] + quarter[name]) / 4)
     line = work.history.lines[-1]
     ends = [one for one in work.history.lines if one["kind"] == "average"]
-    assert line["losses"][0] == pytest.approx(ends[1]["validation"]["loss"])
-    assert line["losses"][2] == pytest.approx(ends[2]["validation"]["loss"])
-    assert line["validation"]["loss"] == pytest.approx(min(line["losses"]))
+    assert line["scores"][0] == pytest.approx(ends[1]["validation"]["loss"])
+    assert line["scores"][2] == pytest.approx(ends[2]["validation"]["loss"])
+    assert line["validation"]["loss"] == pytest.approx(min(line["scores"]))
     best = {0: head, 1: tuned}.get(line["chosen"])
     assert best is None or hash_tensors(chosen) == hash_tensors(best)
     assert set(line["metrics"]) == set(line["validation"]) - {"loss"}

@@ -44,7 +44,7 @@ def test_interpolation_ends_in_its_ends_to_the_bit() -> None:
 def test_interpolation_takes_the_share_with_the_least_loss_and_shows_the_curve() -> None:
     found = find_average("interpolation")({})(BOTH, distance_to(0.3))
     assert found.history["chosen"] == 0.3
-    assert found.history["losses"][3] == min(found.history["losses"])
+    assert found.history["scores"][3] == min(found.history["scores"])
     assert len(found.history["metrics"]["accuracy"]) == len(found.history["grid"]) == 11
     assert torch.equal(found.weights["w"], interpolate(START, END, 0.3)["w"])
     assert found.weights["steps"] == 7
@@ -52,7 +52,8 @@ def test_interpolation_takes_the_share_with_the_least_loss_and_shows_the_curve()
 
 def test_without_a_label_to_judge_by_it_stays_in_the_middle() -> None:
     found = find_average("interpolation")({"grid": [0, 0.4, 0.9]})(BOTH, lambda _: Judged(0.0))
-    assert found.history == {"grid": [0, 0.4, 0.9], "losses": [None] * 3, "metrics": {}, "chosen": 0.4}
+    assert (found.history["scores"], found.history["metrics"]) == ([None] * 3, {})
+    assert found.history["chosen"] == 0.4
 
 
 def test_a_share_that_is_given_is_not_judged() -> None:

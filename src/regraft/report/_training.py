@@ -37,7 +37,7 @@ def curves(folder: RunFolder) -> tuple[tuple[str, tuple[Plane, ...]], ...]:
 
 
 def _stage(entries: list[dict[str, Any]], percent: dict[str, bool]) -> tuple[Plane, ...]:
-    solved = [_solved(entry, percent) for entry in entries if entry.get("kind") == "solve"]
+    solved = [_solved(entry, percent) for entry in entries if entry.get("kind") in ("solve", "average")]
     steps = [entry for entry in entries if entry.get("kind") == "train" and is_number(entry.get("step"))]
     planes = [plane for plane in solved if plane is not None]
     return tuple(planes) + (_trained(steps, percent) if steps else ())
@@ -53,17 +53,18 @@ def _solved(entry: dict[str, Any], percent: dict[str, bool]) -> Plane | None:
     x = log_scale(a for a, _ in points) or scale_of([a for a, _ in points])
     y = _y_scale([b for _, b in points], metric, percent)
     chosen = [point for point in points if point[0] == entry.get("chosen")]
-    solver = str(entry.get("solver", "solver"))
+    solver = str(entry.get("solver") or entry.get("rule") or "solver")
+    across = str(entry.get("across", "penalty"))
     output = f" for {entry['output']}" if entry.get("output") else ""
     return Plane(
-        title=f"{solver}{output}: {metric} against penalty",
-        across="penalty",
+        title=f"{solver}{output}: {metric} against {across}",
+        across=across,
         up=metric,
         x_ticks=x.ticks(power if x.log else figure),
         y_ticks=y.ticks(write, most=5),
         lines=(Line(metric, path(points, x, y), places(sampled(points, 60), x, y)),),
         mark=places(chosen, x, y)[0] if chosen else None,
-        caption=f"chosen: penalty {chosen[0][0]:.3g}, {metric} {write(chosen[0][1])}" if chosen else "",
+        caption=f"chosen: {across} {chosen[0][0]:.3g}, {metric} {write(chosen[0][1])}" if chosen else "",
     )
 
 

@@ -61,8 +61,10 @@ class Interpolation(AverageRule):
         found = [judge(interpolate(start, end, share)) for share in self.grid]
         chosen = _best(self.grid, found)
         line = {
+            "across": "share",
             "grid": list(self.grid),
-            "losses": [one.loss if one.known else None for one in found],
+            "metric": "loss",
+            "scores": [one.loss if one.known else None for one in found],
             "metrics": {name: [one.metrics[name] for one in found] for name in found[0].metrics},
             "chosen": chosen,
         }

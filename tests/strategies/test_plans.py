@@ -87,7 +87,7 @@ def test_every_plan_survives_its_file(bench: Bench, name: str) -> None:
         ),
         ("magic", r"there is no strategy 'magic'\. There are: probe"),
         ("", r"there is no strategy ''\. There are: probe"),
-        ("probe:svm", "probe takes one of ridge, logistic behind its colon; got 'svm'"),
+        ("probe:svm", "probe takes one of ridge, logistic, centroid, knn behind its colon; got 'svm'"),
         ("lpft:some", "lpft takes a number of blocks or 'all' behind its colon; got 'some'"),
         ("lpft:-1", "lpft takes a number of blocks or 'all' behind its colon; got '-1'"),
         ("full:2", "full takes nothing behind a colon; got '2'"),

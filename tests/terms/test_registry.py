@@ -22,7 +22,7 @@ def test_every_name_is_found() -> None:
 def test_a_name_that_is_none_says_what_there_is() -> None:
     with pytest.raises(PlanError, match="no term is called 'distil'; there are: entropy, supervised"):
         find_term("distil")
-    with pytest.raises(PlanError, match="no solver is called 'lasso'; there are: logistic, ridge"):
+    with pytest.raises(PlanError, match=r"no solver is called 'lasso'; there are: centroid, knn, .*temp"):
         find_solver("lasso")
     with pytest.raises(PlanError, match="no combine rule is called 'pcgrad'; there are: sum"):
         check_combine_rule("pcgrad")

@@ -46,6 +46,7 @@ def write_model(
         "builder": network.builder.to_json(),
         "preprocessing": network.preprocessing.to_json(),
         "tasks": [task.spec.to_json() for task in tasks.values()],
+        "heads": model.own_heads(),
         "whole": whole,
         "width": model.trunk.width,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

@@ -12,26 +12,24 @@ from regraft.engine.leavings import Leavings
 from regraft.engine.movement import Movement
 from regraft.engine.moving_average import check_averages
 from regraft.engine.sets import trained_sets
-from regraft.engine.solve_stage import run_solve_stage
+from regraft.engine.solve_stage import check_solving, run_solve_stage
 from regraft.engine.stage_terms import make_terms
 from regraft.engine.train_stage import TrainStageRun
 from regraft.engine.workspace import Workspace
 from regraft.plans import AverageStage, Plan, SolveStage, TrainStage, plan_hash
-from regraft.terms import find_solver
 
 
 def check_plan(plan: Plan) -> None:
     """Raise :class:`PlanError` for anything in a plan that has no definition, before anything is run."""
     _check_models(plan)
+    check_solving(plan)
     for stage in plan.stages:
         if stage.reads or stage.produces:
             names = ", ".join((*stage.reads, *stage.produces))
             raise PlanError(f"stage {stage.name!r} passes artefacts on ({names}); no stage makes any yet")
-        if isinstance(stage, SolveStage):
-            find_solver(stage.solver)
-        elif isinstance(stage, AverageStage):
+        if isinstance(stage, AverageStage):
             make_rule(stage)
-        else:
+        elif isinstance(stage, TrainStage):
             make_terms(stage)
 
 
@@ -119,6 +117,7 @@ def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -
         "trained": sorted(work.trained),
         "seconds": work.seconds,
         "rest": work.movement.facts(),
+        "heads": {name: model.own_heads() for name, model in work.models.items()},
         "backends": list(work.backends),
         "notes": work.notes,
     }
@@ -144,6 +143,8 @@ def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
         )
     assert work.movement is not None
     assert work.leavings is not None
+    for name, heads in state.get("heads", {}).items():
+        work.models[name].replace_heads(heads, {output: task.spec for output, task in work.tasks.items()})
     work.movement.restore(checkpoint)
     work.leavings.restore(checkpoint)
     work.history.rewind(state["history"])

@@ -58,7 +58,9 @@ class Movement:
 
     def facts(self) -> dict[str, Any]:
         """By model a hash of what did not move."""
-        return {name: self._rest(name, moved) for name, moved in self._moved.items()}
+        # What is no longer there, as a head that another kind took the place of, cannot be put back.
+        there = {name: set(_whole_state(model)) for name, model in self._models.items()}
+        return {name: self._rest(name, moved & there[name]) for name, moved in self._moved.items()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put back what moved. Raises :class:`ResumeError` where the rest is not what it was."""

@@ -180,20 +180,20 @@ class Workspace:
             inside = sum(self.seconds.values()) - booked
             self.spend(what, time.monotonic() - start - inside)
 
-    def logits(self, examples: np.ndarray) -> dict[str, np.ndarray]:
-        """What the student's heads give for examples as it is now, ``float32 (examples, K)`` by output.
+    def logits(self, examples: np.ndarray, *, model: str = "student") -> dict[str, np.ndarray]:
+        """What a model's heads give for examples as it is now, ``float32 (examples, K)`` by output.
 
         Features are kept on disk only where no stage trains the trunk: those of a trained one are read once.
         """
         untrained = not any(isinstance(stage, TrainStage) for stage in self.plan.stages)
-        linked = self.plan.models["student"].initialise == "linked"
-        model = self.models["student"].eval()
+        linked = self.plan.models[model].initialise == "linked"
+        grafted = self.models[model].eval()
         if len(examples) == 0:
-            return {name: np.zeros((0, 1), np.float32) for name in model.outputs}
+            return {name: np.zeros((0, 1), np.float32) for name in grafted.outputs}
 
         def compute(chosen: np.ndarray) -> dict[str, np.ndarray]:
-            whole = self._whole("student", chosen, keep=untrained and linked)
-            return heads_on(model, whole.features(chosen))
+            whole = self._whole(model, chosen, keep=untrained and linked)
+            return heads_on(grafted, whole.features(chosen))
 
         return outputs_shared(self.processes, examples, compute)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -101,11 +102,15 @@ def _difference(session: Any, plain: _Plain, batch: Mapping[str, Tensor]) -> flo
 
 
 def export_safetensors(predictor: Predictor, path: Path) -> dict[str, Any]:
-    """Write the trunk's tensors under the source network's own names, and the heads under ``heads.``."""
+    """Write the trunk's tensors under the source network's own names, and the heads under ``heads.``.
+
+    What rebuilds a head that is not linear stands in the file's metadata, under ``heads``, as JSON.
+    """
     state = predictor.model.state_dict()
     named = {name.removeprefix("trunk.network."): value.contiguous().clone() for name, value in state.items()}
     with atomic_path(path) as part:
-        save_file(named, part)
+        own = predictor.model.own_heads()
+        save_file(named, part, metadata={"heads": json.dumps(own)} if own else None)
     return {"file": str(path), "format": "safetensors", "tensors": len(named)}
 
 

@@ -61,8 +61,9 @@ class Predictor:
                 "the one in model.json. Copy the run's folder anew, or fit again"
             )
         try:
-            model = restore(Blueprint(source, tasks), load_file(folder / "model.safetensors"))
-        except (OSError, SafetensorError, LinkError) as error:
+            blueprint = Blueprint(source, tasks, heads=facts.get("heads", {}))
+            model = restore(blueprint, load_file(folder / "model.safetensors"))
+        except (OSError, TypeError, ValueError, SafetensorError, LinkError) as error:
             raise BundleError(
                 f"{folder / 'model.safetensors'} cannot be loaded into the network: {error}"
             ) from error

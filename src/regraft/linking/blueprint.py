@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from regraft.linking.grafted import Grafted, head_key
 from regraft.linking.network import Call, Network, Whole, tensors_in
 from regraft.sources import Source, build_trunk, example_batch
 from regraft.sources.skeleton import weightless
-from regraft.tasks.task import Task
+from regraft.tasks import Task, build_head
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class Blueprint:
         One task for each named output; each brings its head.
     fixes
         Hyper-parameters of the network that are set after it is built.
+    heads
+        By output, what rebuilds a head that is not its task's own; see :func:`regraft.tasks.build_head`.
     """
 
     source: Source
     tasks: tuple[Task, ...]
     fixes: tuple[Fix, ...] = ()
+    heads: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
@@ -49,9 +53,13 @@ class Blueprint:
         Under ``torch.device("meta")`` no tensor is allocated.
         """
         trunk = build_trunk(self.source)
-        model = Grafted(trunk, {task.spec.name: task.head(trunk.width) for task in self.tasks})
+        model = Grafted(trunk, {task.spec.name: self._head(task, trunk.width) for task in self.tasks})
         apply_fixes(model, self.fixes)
         return model
+
+    def _head(self, task: Task, width: int) -> nn.Module:
+        facts = self.heads.get(task.spec.name)
+        return task.head(width) if facts is None else build_head(facts, task.spec)
 
     def skeleton(self) -> Grafted:
         """The model with its parameters on the meta device and its buffers real."""

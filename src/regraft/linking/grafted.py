@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from regraft.core.errors import UsageError
 from regraft.core.inputs import Batch
+from regraft.core.task_spec import TaskSpec
 from regraft.sources.trunk import Trunk
+from regraft.tasks import build_head, head_spec
 
 
 def head_key(output: str) -> str:
@@ -72,6 +75,17 @@ class Grafted(nn.Module):
         """
         features = pool_pieces(self.trunk.suffix(activation, inputs, cut=cut), owners, weights, examples)
         return self.head_outputs(features if mix is None else mix(features))
+
+    def own_heads(self) -> dict[str, dict[str, Any]]:
+        """By output, what rebuilds a head that is not its task's own; empty where all are."""
+        found = {output: head_spec(self.heads[head_key(output)]) for output in self.outputs}
+        return {output: facts for output, facts in found.items() if facts is not None}
+
+    def replace_heads(self, heads: Mapping[str, dict[str, Any]], tasks: Mapping[str, TaskSpec]) -> None:
+        """Put such heads in as :meth:`own_heads` told of, where the others lie; they are still empty."""
+        for output, facts in heads.items():
+            place = next(self.parameters()).device
+            self.heads[head_key(output)] = build_head(facts, tasks[output]).to(place)
 
     def head_outputs(self, features: Tensor) -> dict[str, Tensor]:
         """What each head gives for features of examples, by output name."""

@@ -34,7 +34,7 @@ def find(rest: str, *, builder: str | Callable[[], nn.Module] | None = None) -> 
         builder=spec,
         weights=describe([folder / TENSORS], _licence(folder)),
         preprocessing=preprocessing,
-        heads=tuple(_head(task) for task in tasks),
+        heads=tuple(_head(task) for task in tasks if task.name not in model.get("heads", {})),
         cite=_said(folder, "cite"),
         handed=builder,
     )

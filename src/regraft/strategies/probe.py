@@ -7,21 +7,25 @@ from regraft.core.errors import PlanError
 from regraft.plans import Plan, SolveStage
 from regraft.strategies.strategy import Situation, Strategy, target_stream
 
-SOLVERS = ("ridge", "logistic")
+SOLVERS = ("ridge", "logistic", "centroid", "knn")
 
 
 class Probe(Strategy):
     """Fit a linear head on the frozen trunk's pooled features; nothing else is trained.
 
     ``probe`` solves ridge regression over a grid of penalties by exact leave-one-out from one decomposition;
-    ``probe:logistic`` solves multinomial logistic regression along the same grid by cross-validation. Either
-    is fitted once more on train and validation together once the penalty is chosen.
+    ``probe:logistic`` solves multinomial logistic regression along the same grid by cross-validation;
+    ``probe:centroid`` takes the class whose mean is nearest; ``probe:knn`` lets the most similar training
+    examples vote, as many as leave-one-out says, and keeps their features in the bundle. Each is fitted once
+    more on train and validation together once it has chosen. Ridge and knn are for every kind of task, the
+    other two for outputs with classes.
 
-    Source: Kornblith, Shlens, Le (2019), "Do better ImageNet models transfer better?".
+    Sources: Kornblith, Shlens, Le (2019), "Do better ImageNet models transfer better?"; for centroids
+    Mensink et al. (2013), for neighbours Cover & Hart (1967) and Wu et al. (2018).
     """
 
     name = "probe"
-    takes = "what solves it: ridge (the default) or logistic"
+    takes = "what solves it: ridge (the default), logistic, centroid or knn"
     when = "few labels, or a target close to the source: seconds, and hard to beat below 20 labels a class"
     cite = "Kornblith, Shlens, Le: Do better ImageNet models transfer better? CVPR 2019"
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.core.task_spec import TaskSpec
+from regraft.tasks.neighbours import NeighbourHead
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,12 @@ class Task(abc.ABC):
             head.weight.copy_(weight)
             head.bias.copy_(bias)
 
+    def sharpen_head(self, head: nn.Module, factor: float) -> None:
+        """Multiply a head's logits; only heads of outputs with classes give any."""
+        with torch.no_grad():
+            for tensor in _scale_of(head):
+                tensor.mul_(factor)
+
 
 def zero_initialised(layer: nn.Linear) -> nn.Linear:
     """The layer with its weight and bias set to zero, unless it lies on the meta device."""
@@ -117,3 +124,11 @@ def zero_initialised(layer: nn.Linear) -> nn.Linear:
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def _scale_of(head: nn.Module) -> list[Tensor]:
+    """The tensors of a head to which its logits are proportional."""
+    if isinstance(head, NeighbourHead):
+        return [head.sharpness]
+    assert isinstance(head, nn.Linear)
+    return [head.weight, head.bias]

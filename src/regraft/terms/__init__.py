@@ -2,11 +2,21 @@
 
 from regraft.terms.averages import Average, AverageRule, Judge, Judged, Weights
 from regraft.terms.entropy import Entropy
-from regraft.terms.registry import check_combine_rule, find_average, find_solver, find_term
+from regraft.terms.registry import (
+    CALIBRATIONS,
+    KEEPS_EXAMPLES,
+    check_combine_rule,
+    check_solver,
+    find_average,
+    find_solver,
+    find_term,
+)
 from regraft.terms.supervised import Supervised
 from regraft.terms.term import Partner, StepContext, Term, TermValue
 
 __all__ = [
+    "CALIBRATIONS",
+    "KEEPS_EXAMPLES",
     "Average",
     "AverageRule",
     "Entropy",
@@ -19,6 +29,7 @@ __all__ = [
     "TermValue",
     "Weights",
     "check_combine_rule",
+    "check_solver",
     "find_average",
     "find_solver",
     "find_term",

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterable
 
 from regraft.core.errors import PlanError
 from regraft.terms.averages import AverageRule, Interpolation, Mean
 from regraft.terms.entropy import Entropy
-from regraft.terms.solvers import Solution, solve_logistic, solve_ridge
+from regraft.terms.solvers import (
+    Calibration,
+    Neighbours,
+    Solution,
+    solve_centroid,
+    solve_logistic,
+    solve_neighbours,
+    solve_ridge,
+    solve_temperature,
+)
 from regraft.terms.supervised import Supervised
 from regraft.terms.term import Term
 
 TERMS: dict[str, type[Term]] = {"supervised": Supervised, "entropy": Entropy}
 COMBINE_RULES = ("sum",)
-SOLVERS: dict[str, Callable[..., Solution]] = {"ridge": solve_ridge, "logistic": solve_logistic}
+SOLVERS: dict[str, Callable[..., Solution | Neighbours]] = {
+    "ridge": solve_ridge,
+    "logistic": solve_logistic,
+    "centroid": solve_centroid,
+    "knn": solve_neighbours,
+}
+CALIBRATIONS: dict[str, Callable[..., Calibration]] = {"temperature": solve_temperature}
+"""What a solve stage may do to heads that are there already, from what they give."""
+KEEPS_EXAMPLES = ("knn",)
+"""Solvers that make the training examples themselves the head: it has nothing to train or to average."""
+_HANDED = ("features", "outputs", "labels", "task")  # by the engine; the rest are options
 AVERAGES: dict[str, type[AverageRule]] = {kind.name: kind for kind in (Mean, Interpolation)}
 
 
@@ -30,14 +50,27 @@ def check_combine_rule(name: str) -> None:
         raise PlanError(f"no combine rule is called {name!r}; there are: {', '.join(COMBINE_RULES)}")
 
 
-def find_solver(name: str) -> Callable[..., Solution]:
-    """The solver of that name, or a :class:`PlanError` that lists what there is.
+def find_solver(name: str) -> Callable[..., Solution | Neighbours]:
+    """The solver of heads of that name, or a :class:`PlanError` that lists what there is.
 
     A solver is called with ``(features, labels, task, **options)``.
     """
-    if name not in SOLVERS:
-        raise PlanError(f"no solver is called {name!r}; there are: {', '.join(sorted(SOLVERS))}")
+    check_solver(name)
     return SOLVERS[name]
+
+
+def check_solver(name: str, options: Iterable[str] = ()) -> None:
+    """Raise :class:`PlanError` for what no solve stage can do, with a list of what there is."""
+    if name not in {**SOLVERS, **CALIBRATIONS}:
+        there = ", ".join(sorted({**SOLVERS, **CALIBRATIONS}))
+        raise PlanError(f"no solver is called {name!r}; there are: {there}")
+    given = inspect.signature({**SOLVERS, **CALIBRATIONS}[name]).parameters
+    takes = [one for one in given if one not in _HANDED]
+    strange = [one for one in options if one not in takes]
+    if strange:
+        raise PlanError(
+            f"the solver {name!r} has no option {', '.join(strange)}; it has: {', '.join(takes) or 'none'}"
+        )
 
 
 def find_average(name: str) -> type[AverageRule]:

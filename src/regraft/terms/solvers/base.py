@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from regraft.core.errors import DataError, UsageError
 from regraft.tasks import Task
@@ -52,6 +54,14 @@ class Solution:
             score=self.score,
             history=self.history,
         )
+
+    def into(self, head: nn.Module, task: Task) -> nn.Module:
+        """Write it into a head, or into a new one where that is not linear; returns the one it stands in."""
+        if not isinstance(head, nn.Linear):
+            place = next(iter((*head.parameters(), *head.buffers())))
+            head = task.head(self.weight.shape[1]).to(place.device)
+        task.fill_head(head, torch.from_numpy(self.weight), torch.from_numpy(self.bias))
+        return head
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,18 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from regraft.core.task_spec import TaskSpec
 from regraft.sources import Source, find
 from regraft.targets import Target, prepare
 from tests.engine.conftest import Bench
 from tests.strategies import tiny
 
 HOLES = {0: ["top"], 4: [], 6: ["bottom"], 8: ["top", "bottom"], 9: ["top"]}
+
+
+def two_classes() -> TaskSpec:
+    """An output that tells two classes apart, for links that no data are needed for."""
+    return TaskSpec("label", "binary", ("no", "yes"))
 
 
 def pictures_of_digits() -> tuple[np.ndarray, dict[str, Any]]:

@@ -78,3 +78,24 @@ def transformer(folder: Path, texts: Sequence[str], seed: int = 0) -> Source:
     )
     transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     return find(f"hf:{folder}")
+
+
+class Recurrent(nn.Module):
+    """The voice encoder of resemblyzer, made small and reading words: a stacked LSTM and a projection."""
+
+    def __init__(self, words: int, width: int = 8):
+        super().__init__()
+        self.words = nn.Embedding(words, width)
+        self.lstm = nn.LSTM(width, width, num_layers=3, batch_first=True)
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        _, (hidden, _) = self.lstm(self.words(input_ids))
+        return torch.relu(self.linear(hidden[-1]))
+
+
+def recurrent(bert: Source, seed: int = 0) -> Source:
+    """The recurrent network, reading what the transformer reads."""
+    torch.manual_seed(seed)
+    words = bert.builder.options["config"]["vocab_size"]
+    return from_module(Recurrent(words), bert.preprocessing, name=f"recurrent-{seed}")

@@ -26,7 +26,7 @@ class BitFit(Strategy):
     """
 
     name = "bitfit"
-    when = "many runs from one trunk, as a run differs from it by a thousandth; little memory"
+    when = "many runs from one trunk, each of which differs from it by a thousandth of the weights"
     cite = (
         "Ben Zaken, Goldberg, Ravfogel: BitFit: simple parameter-efficient fine-tuning for "
         "transformer-based masked language-models. ACL 2022"

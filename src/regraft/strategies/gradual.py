@@ -51,7 +51,7 @@ class Gradual(Strategy):
 
     name = "gradual"
     takes = "how many groups of blocks are unfrozen one after the other (4)"
-    when = "few labels and a target unlike the source, where lpft forgets; several times its seconds"
+    when = "as lpft, where every block should move at last and seconds do not matter: several times as many"
     cite = "Howard, Ruder: Universal language model fine-tuning for text classification. ACL 2018"
 
     def check_argument(self) -> None:

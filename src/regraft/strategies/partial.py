@@ -31,7 +31,7 @@ class Partial(Strategy):
 
     name = "partial"
     takes = "how many of the last blocks are trained (3), or all"
-    when = "as lpft, where no closed form gives the head a good start; the plain way to freeze most layers"
+    when = "as lpft, where labels are too many or too noisy for a head in closed form"
     cite = "Yosinski et al.: How transferable are features in deep neural networks? NeurIPS 2014"
 
     def check_argument(self) -> None:

@@ -107,7 +107,7 @@ def test_strategies_are_listed(regraft: Run) -> None:
     assert rows[0]["kinds"] == ["binary", "multiclass", "multilabel", "regression"]
     listed = " ".join(regraft("plan", "--list").out.split())
     assert "probe[:..] few labels" in listed
-    assert "[:..] what solves it: ridge (the default) or logistic Kornblith" in listed
+    assert "[:..] what solves it: ridge (the default), logistic" in listed
     assert all(kind.when in listed for kind in STRATEGIES.values())
 
 

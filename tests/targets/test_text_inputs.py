@@ -31,7 +31,7 @@ def test_texts_are_chunked_bucketed_and_weighted(
     assert (np.diff(inputs.owners) >= 0).all()
     assert len(inputs.owners) > len(target)
     assert np.allclose(np.bincount(inputs.owners, weights=inputs.weights), 1)
-    assert set(inputs.buckets.tolist()) <= {16, 32}
+    assert set(inputs.buckets.tolist()) <= {8, 10, 12, 14, 16, 20, 24, 32}
     assert inputs.weights.dtype == np.float32
 
 
@@ -55,13 +55,16 @@ def test_a_piece_does_not_depend_on_its_neighbours(
     target: Target, text_preprocessing: TextPreprocessing
 ) -> None:
     inputs = prepare(target, text_preprocessing).inputs
-    same = np.flatnonzero(inputs.buckets == 16)[:5]
-    together, alone = inputs.batch(same), inputs.batch(same[2:3])
+    lengths, counts = np.unique(inputs.buckets, return_counts=True)
+    length, longest = int(lengths[counts >= 2][0]), int(lengths[-1])
+    same = np.flatnonzero(inputs.buckets == length)[:2]
+    together, alone = inputs.batch(same), inputs.batch(same[1:])
     for name in ("input_ids", "attention_mask"):
-        assert together[name][2].equal(alone[name][0])
-        assert together[name].shape == (5, 16)
-    mixed = np.array([same[0], np.flatnonzero(inputs.buckets == 32)[0]])
-    assert inputs.batch(mixed)["input_ids"].shape == (2, 32)
+        assert together[name][1].equal(alone[name][0])
+        assert together[name].shape == (2, length)
+    mixed = np.array([same[0], np.flatnonzero(inputs.buckets == longest)[0]])
+    assert longest > length
+    assert inputs.batch(mixed)["input_ids"].shape == (2, longest)
 
 
 def test_texts_are_tokenised_once(
@@ -98,8 +101,9 @@ def test_bad_texts_count_as_unreadable(text_preprocessing: TextPreprocessing) ->
 
 
 def test_buckets() -> None:
-    assert bucket_of(np.array([1, 16, 17, 33, 60, 200]), 200).tolist() == [16, 16, 32, 48, 64, 200]
-    assert bucket_of(np.array([3]), 8).tolist() == [8]
+    lengths = np.array([1, 8, 9, 16, 17, 33, 60, 193, 200])
+    assert bucket_of(lengths, 200).tolist() == [8, 8, 10, 16, 20, 40, 64, 200, 200]
+    assert bucket_of(np.array([3]), 6).tolist() == [6]
 
 
 def test_transformers_is_not_imported(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from regraft.inference.backends.backend import Prefix, shapes_of
 from regraft.inference.backends.kept import Kept
 
 MOST_SHAPES = 24
-"""Compiled models of one prefix that are held at a time; texts have at most 18 lengths."""
+"""Compiled models of one prefix that are held at a time; texts of 512 tokens have as many lengths at most."""
 IMAGES_AT_ONCE = 4
 """Of a batch whose size it divides; it is part of every cache key, because last bits depend on it."""
 _FILE = "model.xml"

@@ -89,7 +89,7 @@ class _Bench:
         cut = _cut(stage, work, names | (moved if self.norms else frozenset()))
         read = np.concatenate([work.draw.validation, work.draw.train if self.norms else work.draw.train[:0]])
         frozen = open_frozen(work, stage.model, cut, (), also=read)
-        self.forward = Forward(self.model, work.inputs, work.device, frozen)
+        self.forward = Forward(self.model, work.inputs, work.device, frozen, cut=cut)
 
     def put(self, weights: Weights) -> None:
         """Write weights into the model; statistics of batch norm that fit them none had are collected."""

@@ -10,8 +10,9 @@ from regraft.strategies.base import HEAD_RATE, RATE, WEIGHT_DECAY, cut_before, s
 from regraft.strategies.choosing import blocks_with, patterns_of
 from regraft.strategies.strategy import Situation, supervised_term
 
-FEW_RATE = 1e-3
-"""Few parameters take larger steps than whole layers do (Ben Zaken et al. 2022 search 1e-4 to 1e-2)."""
+FEW_RATE = 3e-4
+"""Everywhere the rate of the last block in ``lpft``. At 1e-3 a head that was solved on 160 digits got worse
+with the biases: validation loss 0.45 to 0.61 in two epochs, and 0.46 at this rate."""
 
 
 def sparse_plan(name: str, situation: Situation, parameters: Sequence[str], *, what: str) -> Plan:

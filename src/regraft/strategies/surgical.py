@@ -6,13 +6,17 @@ from regraft.plans import GroupSpec, OptimiserSpec, Plan, StopSpec, TrainStage
 from regraft.strategies.base import HEAD_RATE, RATE, WEIGHT_DECAY, solved_head, written
 from regraft.strategies.strategy import Situation, Strategy, supervised_term
 
+LARGEST_RATE = 1e-4
+"""Of the block with the largest share. At 3e-4 the first blocks of EfficientNet-Lite0, which have it on 160
+digits, undid the solved head (validation loss 0.45 to 1.18 in an epoch; 0.50 at this rate)."""
+
 
 class Surgical(Strategy):
     """Fine-tune the blocks whose gradient is large beside their weights; the others hardly move.
 
     With ``RGN_i = |g_i| / |w_i|`` for the block ``i``, measured on training batches when the stage begins,
     block ``i`` learns at ``r * RGN_i / max_j RGN_j``. A shift in the inputs pulls at the first blocks, one in
-    what the classes mean at the last. Blocks that nothing carries over to learn at ``r``.
+    what the classes mean at the last. Blocks that nothing carries over to learn at 3 ``r``.
 
     Source: Lee et al. (2023), "Surgical fine-tuning improves adaptation to distribution shifts", section 4,
     Auto-RGN. Changed for small data: the head starts at the probe's solution (one at zero would pull at no
@@ -30,7 +34,7 @@ class Surgical(Strategy):
         kept = [block for block in situation.blocks if block not in new]
         fresh = (GroupSpec(match=new, rate=RATE, weight_decay=WEIGHT_DECAY),) if new else ()
         scaled = tuple(
-            GroupSpec(match=(block,), rate=RATE, scale="relative-gradient", weight_decay=WEIGHT_DECAY)
+            GroupSpec(match=(block,), rate=LARGEST_RATE, scale="relative-gradient", weight_decay=WEIGHT_DECAY)
             for block in kept
         )
         tune = TrainStage(

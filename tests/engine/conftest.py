@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from regraft.engine import Checkpoints, History, Settings, Workspace, open_workspace
-from regraft.engine.open import draw_examples, fitted_tasks
+from regraft.engine.open import draw_examples, fitted_tasks, headed_tasks
+from regraft.engine.stream_data import StreamData
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan, change_plan
 from regraft.sources import Source, find
@@ -61,10 +63,12 @@ class Bench:
         checkpoint_seconds: float = 30.0,
         backend: str = "eager",
         workers: int = 0,
+        others: Mapping[str, StreamData] | None = None,
     ) -> Workspace:
         draw = draw_examples(plan, self.target)
         tasks = fitted_tasks(self.target, draw)
-        link = find_link(self.source, Blueprint(self.source, tuple(tasks.values())), seed=plan.seed)
+        headed = tuple(headed_tasks(plan, tasks, others or {}).values())
+        link = find_link(self.source, Blueprint(self.source, headed), seed=plan.seed)
         return open_workspace(
             plan,
             self.target,
@@ -78,6 +82,7 @@ class Bench:
             history=History(folder / "history.jsonl" if folder else None),
             checkpoints=Checkpoints(folder / "checkpoints") if folder else None,
             keep=False,
+            others=others,
         )
 
 

@@ -25,7 +25,8 @@ from regraft.engine import Checkpoints, History, execute
 from regraft.engine.history import bare
 from regraft.engine.movement import Movement
 from regraft.engine.pace import SHARE, Pace
-from regraft.engine.train_stage import TrainStageRun, _Standing
+from regraft.engine.standing import Standing
+from regraft.engine.train_stage import TrainStageRun
 from tests.engine.conftest import Bench
 
 CHANGES = ("stop.epochs=3", "streams.target.batch=16")
@@ -281,8 +282,8 @@ def test_a_history_that_lost_lines_is_told(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize("loss", [None, 0.1 + 0.2, math.inf, math.nan])
 def test_where_a_stage_stands_survives_json(loss: float | None) -> None:
-    facts = json.loads(json.dumps(_Standing(step=3, best_loss=loss).facts(), allow_nan=False))
-    found = _Standing.of(facts, {}).best_loss
+    facts = json.loads(json.dumps(Standing(step=3, best_loss=loss).facts(), allow_nan=False))
+    found = Standing.of(facts, {}).best_loss
     assert found == loss or (
         loss is not None and found is not None and math.isnan(found) and math.isnan(loss)
     )

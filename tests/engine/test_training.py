@@ -190,9 +190,11 @@ def test_every_epoch_reads_every_example_once(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("stages.tune.combine.rule=pcgrad", "no combine rule is called 'pcgrad'"),
+        ("stages.tune.combine.rule=max", "no combine rule is called 'max'"),
         ("stages.tune.terms.0.computes=magic", "no term is called 'magic'; there are: entropy, supervised"),
-        ("stages.tune.terms.0.weight={learned: uncertainty}", "has a learned weight"),
+        ("stages.tune.terms.0.weight={learned: gut}", "no weight is learned by 'gut'"),
+        ("stages.tune.combine={rule: pcgrad, options: {alpha: 1}}", "has no option alpha"),
+        ("stages.tune.terms.0.weight={learned: alignment}", "one has to be there"),
         ("streams.target.reads=unlabelled", "reads labels, and the stream target has none"),
         ("streams.target.reads=source", "reads other data, and there are none"),
         ("streams.target.reads=rollouts", "which nothing makes yet"),

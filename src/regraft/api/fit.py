@@ -30,7 +30,7 @@ from regraft.engine import Checkpoints, History, Opened, Run, Settings, Workspac
 from regraft.engine.heartbeat import Killed, killed_for_memory
 from regraft.engine.lock import locked
 from regraft.engine.loggers import check_loggers, logging_to
-from regraft.engine.open import draw_examples, fitted_tasks
+from regraft.engine.open import draw_examples, fitted_tasks, headed_tasks
 from regraft.engine.processes import Processes, SharedCheckpoints, joined
 from regraft.engine.stream_data import StreamData
 from regraft.inference.cache import keep_within
@@ -77,8 +77,9 @@ def fit(
         The network of a model whose plan names one beside its source: a Source, or what builds it. Without
         it ``builder`` is what builds that network.
     streams
-        By the plan's names, data of streams that read other data than the target: with labels of the same
-        classes (a Target, or what one is loaded from), or without (paths, texts, arrays).
+        By the plan's names, data of streams that read other data than the target: with labels (a Target, or
+        what one is loaded from), of the same classes or, with ``heads: own``, of any; or without (paths,
+        texts, arrays).
     settings
         Device, threads, backend.
     max_unreadable
@@ -335,7 +336,8 @@ def _open(
     keep_within(settings.cache_limit)
     draw = draw_examples(plan, target)
     tasks = fitted_tasks(target, draw)
-    links = {name: link_of(plan, name, pair, tasks) for name, pair in opened.items()}
+    headed = headed_tasks(plan, tasks, others)
+    links = {name: link_of(plan, name, pair, headed) for name, pair in opened.items()}
     if run.writes:
         _write_records(run, target, draw, links, others)
     folder = run.folder / "checkpoints"

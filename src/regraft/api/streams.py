@@ -20,6 +20,7 @@ from regraft.engine.stream_data import StreamData
 from regraft.plans import Plan, StreamSpec
 from regraft.targets import Target, load_target, prepare, read_items
 from regraft.targets.known import encoded_as
+from regraft.tasks import make_task
 
 _OTHER = ("source", "unlabelled")
 
@@ -117,11 +118,17 @@ def prepare_streams(
     *,
     max_unreadable: float,
 ) -> dict[str, StreamData]:
-    """The streams' data as the model reads them; labels are encoded by the names of the run's own classes."""
+    """The streams' data as the model reads them.
+
+    Labels are encoded by the names of the run's own classes, or by their own where the stream has its heads.
+    """
     made = {}
     for name, other in found.items():
-        labelled = plan.streams[name].reads == "source"
-        if isinstance(other.data, Target):
+        spec = plan.streams[name]
+        if isinstance(other.data, Target) and spec.heads == "own":
+            made[name] = _with_heads(name, other.data, preprocessing, max_unreadable)
+        elif isinstance(other.data, Target):
+            labelled = spec.reads == "source"
             made[name] = _of_target(name, other.data, specs, preprocessing, max_unreadable, labelled)
         else:
             column = plan.streams[name].options.get("column")
@@ -142,8 +149,8 @@ def _of_target(
             target = encoded_as(target, specs)
         except DataError as error:
             raise PlanError(
-                f"the stream {name!r} has other labels than the run's own outputs, and a stream cannot have "
-                f"heads of its own yet: {error}"
+                f"the stream {name!r} has other labels than the run's own outputs: {error}. Give it heads of "
+                f"its own (streams.{name}.heads: own; --set streams.{name}.heads=own)"
             ) from error
     # All of it is read: what may not be is known by its content, not by a part of these data.
     prepared = prepare(
@@ -153,6 +160,15 @@ def _of_target(
     labels = read.labels(every) if labelled else None
     print_ = read.fingerprint if labelled else hash_bytes(read.examples.hashes.array.data)
     return StreamData(name, prepared.inputs, read.examples.hashes, labels, print_, every)
+
+
+def _with_heads(name: str, target: Target, preprocessing: Preprocessing, max_unreadable: float) -> StreamData:
+    """Data whose outputs are their own, ``NAME.OUTPUT``, and so are their classes."""
+    data = _of_target(name, target, target.tasks, preprocessing, max_unreadable, labelled=True)
+    labels = {f"{name}.{output}": values for output, values in (data.labels or {}).items()}
+    specs = [replace(spec, name=f"{name}.{spec.name}") for spec in target.tasks]
+    tasks = {spec.name: make_task(spec).fitted(labels[spec.name]) for spec in specs}
+    return replace(data, labels=labels, tasks=tasks)
 
 
 def _of_items(

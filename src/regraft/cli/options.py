@@ -107,6 +107,15 @@ Settings = Annotated[
         "--set", help="Change the plan: KEY=VALUE, as in stop.epochs=5 or trainable=blocks.{9..11},head."
     ),
 ]
+Streams = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stream",
+        help="NAME=DATA: the data of a stream of the plan that reads others than DATA, as the source data of "
+        "--strategy joint: source=photos/. Once for each such stream.",
+        rich_help_panel=_DATA,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_COMPUTE)]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", rich_help_panel=_COMPUTE)]
 Backend = Annotated[
@@ -222,6 +231,17 @@ def _pair(text: str) -> tuple[str, str]:
     if not separator:
         raise UsageError(f"--task {text}: with several outputs write OUTPUT=KIND, as in price=regression")
     return output, kind
+
+
+def streams_of(given: list[str] | None) -> dict[str, str]:
+    """``NAME=DATA`` of each stream, by name."""
+    from regraft.core.errors import UsageError
+
+    pairs = [text.partition("=") for text in given or ()]
+    for name, _, data in pairs:
+        if not name or not data:
+            raise UsageError(f"--stream {name}: write NAME=DATA, as in source=photos/")
+    return {name: data for name, _, data in pairs}
 
 
 def _share_or_count(text: str) -> float | int:

@@ -52,6 +52,7 @@ def fit(
     maps: o.Maps = None,
     waive: o.Waive = None,
     settings: o.Settings = None,
+    stream: o.Streams = None,
     device: o.Device = "auto",
     threads: o.Threads = None,
     backend: o.Backend = "auto",
@@ -102,6 +103,7 @@ def fit(
         per_class=per_class,
         train_size=train_size,
         changes=settings or (),
+        streams=o.streams_of(stream),
         settings=Settings(
             device=device,
             threads=threads,

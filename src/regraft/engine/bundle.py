@@ -29,11 +29,13 @@ def write_model(
     """Write ``model.safetensors``, ``model.json`` and the tokenizer.
 
     ``model.json`` comes last, so that a folder that has one has everything. ``network`` rebuilds the model
-    and says how its inputs are prepared; ``weights`` is what it grew on, where that is another source.
+    and says how its inputs are prepared; ``weights`` is what it grew on, where that is another source. Heads
+    of outputs that are none of ``tasks`` are left out.
     """
     source = weights or network
     file = folder / "model.safetensors"
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    kept = model.without_heads(tuple(name for name in model.outputs if name not in tasks))
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
     with atomic_path(file) as part:
         save_file(apart(state), part)
     tokenizer = getattr(network.preprocessing, "tokenizer", None)
@@ -49,7 +51,7 @@ def write_model(
         "heads": model.own_heads(),
         "whole": whole,
         "width": model.trunk.width,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": sum(p.numel() for name, p in model.named_parameters() if name in kept),
         "licence": source.weights.licence if source.weights else "",
         "sha256": hash_file(file),
         "bytes": os.path.getsize(file),

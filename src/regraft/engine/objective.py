@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 
 import numpy as np
@@ -17,10 +17,12 @@ from regraft.engine.mixing import Portion
 from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader, Wanted
 from regraft.engine.slices import WHOLE, Slice
+from regraft.engine.stage_terms import tasks_of
 from regraft.engine.streams import Stream
 from regraft.engine.weights import WeightedTerm
 from regraft.engine.workspace import Workspace
-from regraft.terms import Partner, StepContext, TermValue
+from regraft.tasks import Task
+from regraft.terms import Partner, StepContext, Term, TermValue
 
 
 @dataclass(frozen=True)
@@ -59,24 +61,36 @@ class Objective:
         )
 
     def __call__(self, step: int, done: float, piece: Slice = WHOLE) -> Tensor:
-        """The weighted sum of the terms for the batches of a step, or for a slice of them: a scalar.
+        """The weighted sum of the terms for the batches of a step, or for a slice of them: a scalar."""
+        # A slice may hold no example of a small batch: its loss is 0, and has a gradient nevertheless.
+        total = torch.zeros((), device=self.work.device, requires_grad=True)
+        for part in self.parts(step, done, piece).values():
+            total = total + part
+        return total
+
+    def parts(self, step: int, done: float, piece: Slice = WHOLE) -> dict[str, Tensor]:
+        """Each weighted term for a slice of a step's batches, a scalar; none of which it holds no example.
 
         Raises :class:`NonFiniteLossError`, naming the first example at fault, before any gradient is taken.
         """
         portions = {name: stream.portion(step, piece) for name, stream in self.streams.items()}
         context = self._context(step, piece, portions)
-        # A slice may hold no example of a small batch: its loss is 0, and has a gradient nevertheless.
-        total = torch.zeros((), device=self.work.device, requires_grad=True)
+        parts: dict[str, Tensor] = {}
         for name, weighted in zip(self.term_names, self.terms, strict=True):
             first = weighted.term.streams[0]
             if portions[first].count == 0:
                 continue
-            value = weighted.term(context)
+            value = weighted.term(self._for(weighted.term, context))
             self._check(value, first, portions[first].own, step)
             part = weighted.weight_at(done) * value.total
             self.tally[name] = self.tally.get(name, torch.zeros_like(part)) + part.detach()
-            total = total + part
-        return total
+            parts[name] = part
+        return parts
+
+    def _for(self, term: Term, context: StepContext) -> StepContext:
+        """What a term may read: of outputs, those of the data that it looks at."""
+        tasks = tasks_of(term, self.work.tasks, self.work.others)
+        return context if tasks is context.tasks else replace(context, tasks=tasks)
 
     def reads(self, step: int, piece: Slice) -> bool:
         """Whether a slice of the step's batches holds any example."""
@@ -91,7 +105,7 @@ class Objective:
             {name: self._labels(name, portion.own) for name, portion in portions.items()},
             self.work.tasks,
             {name: len(batch) for name, batch in batches.items()},
-            {name: self._count_known(labels) for name, labels in whole.items()},
+            {name: self._count_known(name, labels) for name, labels in whole.items()},
             whole,
             {
                 name: Partner(self._labels(name, portion.partners), portion.mixture.share)
@@ -123,12 +137,17 @@ class Objective:
         found = read.other.labels_of(examples) if read.other else self.work.target.labels(examples)
         return {name: torch.from_numpy(np.asarray(v)).to(self.work.device) for name, v in found.items()}
 
-    def _count_known(self, labels: Mapping[str, Tensor]) -> dict[str, int]:
-        """How many examples have each label."""
+    def _count_known(self, stream: str, labels: Mapping[str, Tensor]) -> dict[str, int]:
+        """How many examples of a stream have each label."""
         return {
-            name: int(self.work.tasks[name].present(values.cpu().numpy()).sum())
+            name: int(self._task(stream, name).present(values.cpu().numpy()).sum())
             for name, values in labels.items()
         }
+
+    def _task(self, stream: str, output: str) -> Task:
+        """One of the outputs that a stream has labels for."""
+        other = self.streams[stream].other
+        return (other.tasks if other is not None and other.tasks else self.work.tasks)[output]
 
     @cached_property
     def frequencies(self) -> dict[str, dict[str, Tensor]]:
@@ -137,7 +156,9 @@ class Objective:
         for name, stream in self.streams.items():
             labels = self._labels(name, stream.examples)
             found[name] = {
-                output: torch.bincount(values[values >= 0], minlength=self.work.tasks[output].outputs).float()
+                output: torch.bincount(
+                    values[values >= 0], minlength=self._task(name, output).outputs
+                ).float()
                 for output, values in labels.items()
                 if values.dtype == torch.int64
             }

@@ -38,6 +38,17 @@ def fitted_tasks(target: Target, draw: Draw) -> dict[str, Task]:
     return {spec.name: make_task(spec).fitted(labels[spec.name]) for spec in target.tasks}
 
 
+def headed_tasks(plan: Plan, tasks: Mapping[str, Task], others: Mapping[str, StreamData]) -> dict[str, Task]:
+    """The tasks that the plan's models have heads for: the run's own, and those of streams with their own."""
+    own = {
+        name: task
+        for stream in plan.streams
+        if stream in others
+        for name, task in others[stream].tasks.items()
+    }
+    return {**tasks, **own}
+
+
 def open_workspace(
     plan: Plan,
     target: Target,
@@ -55,6 +66,7 @@ def open_workspace(
 ) -> Workspace:
     """Load every model of the plan by its link and put it on the device.
 
+    ``links`` are to blueprints with a head for each of :func:`headed_tasks`, ``tasks`` the run's own outputs.
     ``others`` are the data of streams that do not read the target; examples that are in the target's test or
     validation part are left out of them, aloud.
 
@@ -62,7 +74,7 @@ def open_workspace(
     Raises LinkError where a link covers less than the plan requires.
     """
     check_plan(plan)
-    check_terms(plan, tasks)
+    check_terms(plan, tasks, others or {})
     device = settings.apply()
     models = {
         name: _load(plan, spec.average_of or name, links).to(device) for name, spec in plan.models.items()

@@ -62,7 +62,11 @@ class Precision:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of a loss, scaled where it has to be."""
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        self.scaled(loss).backward()
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """A loss as its gradient is taken."""
+        return loss if self.scaler is None else self.scaler.scale(loss)
 
     def unscale(self, optimiser: Optimizer) -> bool:
         """Give gradients their own scale, before they are clipped; says whether the step may be taken."""

@@ -83,6 +83,7 @@ def _write(run: TrainStageRun, error: NonFiniteLossError, place: Path) -> None:
         "step": run.standing.step,
         "seed": run.work.draw.seed,
         "done": run._done_share(),
+        "combining": {name: value.tolist() for name, value in run.combining.tensors().items()},
         "message": str(error),
         "batches": batches,
     }
@@ -179,6 +180,10 @@ def replay_step(run: TrainStageRun, folder: Path) -> Replay:
     facts = read_facts(folder)
     kept = load_file(folder / FOLDER / "inputs.safetensors")
     run.model.load_state_dict(load_file(folder / FOLDER / "model.safetensors"))
+    learned = {
+        name: torch.tensor(value, dtype=torch.float64) for name, value in facts.get("combining", {}).items()
+    }
+    run.combining.restore(learned)
     run.guard.take()
     run.freeze.set_modes(run.model)
     found: tuple[str | None, str] = (None, "nowhere")

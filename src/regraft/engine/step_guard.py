@@ -200,7 +200,7 @@ class StepGuard:
                 self._forward_backward,
                 trained,
                 states=optimiser_states(run.stage.optimiser),
-                copies=weight_copies(run.stage, run.work.plan),
+                copies=weight_copies(run.stage, run.work.plan) + run.combining.copies,
             )
         finally:
             self.undo()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from regraft.core.inputs import Inputs
+from regraft.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,10 @@ class StreamData:
     contents
         Per example the hash of its content as it was found.
     labels
-        By output, encoded as the run's own tasks encode theirs; None for examples without labels.
+        By output, encoded as the run's own tasks encode theirs, or as ``tasks`` do; None for examples without
+        labels.
+    tasks
+        Outputs of its own, by name; empty where it has the run's.
     fingerprint
         Hash over contents and labels of everything that was found.
     examples
@@ -36,6 +40,7 @@ class StreamData:
     labels: Mapping[str, np.ndarray] | None = field(repr=False)
     fingerprint: str
     examples: np.ndarray = field(repr=False)
+    tasks: Mapping[str, Task] = field(default_factory=dict, repr=False)
 
     def labels_of(self, examples: np.ndarray) -> dict[str, np.ndarray]:
         """Labels of some examples, by output."""

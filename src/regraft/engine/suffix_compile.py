@@ -128,6 +128,10 @@ def _wanted(run: TrainStageRun) -> bool:
         if chosen == "always":
             say("Divided weights are not compiled; the stage trains eagerly.")
         return False
+    if run.combining.separate:
+        if chosen == "always":
+            say("Compiled layers give one gradient, not one for each term; the stage trains eagerly.")
+        return False
     if chosen == "always":
         return True
     device, steps = run.work.device.type, run.total_steps

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from regraft.core.console import Advance, progress, say
 from regraft.core.errors import NonFiniteLossError
 from regraft.core.randomness import torch_randomness
 from regraft.engine.checkpoint import Checkpoint, Tensors
+from regraft.engine.combining import Combining
 from regraft.engine.freezing import Freeze, decide_freeze, torn
 from regraft.engine.interrupt import Interrupt, graceful_interrupt
 from regraft.engine.meter import Meter
@@ -34,7 +36,9 @@ from regraft.engine.rate_finder import find_rates, use_rates
 from regraft.engine.reading import open_reading
 from regraft.engine.replay import keep_step
 from regraft.engine.schedules import rate_factor
+from regraft.engine.slices import Slice
 from regraft.engine.stage_terms import make_terms
+from regraft.engine.standing import Standing
 from regraft.engine.step_guard import StepGuard
 from regraft.engine.streams import Stream
 from regraft.engine.suffix_compile import CompiledSuffix, compile_suffix
@@ -44,40 +48,6 @@ from regraft.plans import TrainStage
 
 Save = Callable[[dict[str, Any], dict[str, Tensors]], None]
 """Writes a checkpoint of the whole run, given the stage's own facts and tensors."""
-
-
-@dataclass
-class _Standing:
-    """Where a stage stands: what a checkpoint needs beside weights and optimiser.
-
-    The same in all processes, but for ``epoch_terms``: those are sums over this process's share.
-    """
-
-    step: int = 0
-    epoch_loss: float = 0.0
-    epoch_terms: dict[str, float] = field(default_factory=dict)
-    best_loss: float | None = None
-    best_step: int = 0
-    bad_epochs: int = 0
-    seconds: float = 0.0
-    slices: int = 1
-    compiled: bool | None = None
-    rates: dict[str, float] = field(default_factory=dict)
-    best: Tensors = field(default_factory=dict)
-
-    def facts(self) -> dict[str, Any]:
-        """As JSON, which knows no infinite numbers: the best loss is written as text.
-
-        Without tensors, and without the terms: every process has its own.
-        """
-        facts = {key: value for key, value in vars(self).items() if key not in ("best", "epoch_terms")}
-        return {**facts, "best_loss": None if self.best_loss is None else repr(self.best_loss)}
-
-    @classmethod
-    def of(cls, facts: dict[str, Any], best: Tensors) -> _Standing:
-        """What :meth:`facts` was made of."""
-        loss = facts["best_loss"]
-        return cls(**{**facts, "best_loss": None if loss is None else float(loss)}, best=best)
 
 
 class TrainStageRun:
@@ -107,14 +77,15 @@ class TrainStageRun:
         self.leading = next(iter(reading.streams.values()))
         few = self.leading.examples[:2]
         check_divisible(work.settings, work.plan, stage)
-        self.lockstep.shard(work.settings.sharding, self.freeze.trainable, lambda: self.forward(few))
+        leading = reading.others.get(self.leading.name, self.forward)
+        self.lockstep.shard(work.settings.sharding, self.freeze.trainable, lambda: leading(few))
         self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
         self.averages = open_averages(work, stage.model, self.freeze)
         self.precision = Precision(work.settings.precision, work.device)
         self.judged = judged_model(stage, work)
         self.reader = self._reader(reading.streams)
         self.objective = Objective(
-            make_terms(stage),
+            make_terms(stage, work.tasks, work.others),
             reading.streams,
             self.forward,
             self.reader,
@@ -123,11 +94,22 @@ class TrainStageRun:
             reading.others,
             self.precision,
         )
+        self.combining = self._combining()
         self.share = work.processes.slice
-        self.standing = _Standing()
+        self.standing = Standing()
         self.pace = Pace(work.settings.checkpoint_seconds)
         self.meter = Meter(work.device)
         self.guard = StepGuard(self)
+
+    def _combining(self) -> Combining:
+        """What makes one step of the terms; what it trains itself joins the optimiser."""
+        moved = [p for group in self.optimiser.param_groups for p in group["params"]]
+        terms, names = self.objective.terms, self.objective.term_names
+        found = Combining(self.stage, terms, names, moved, seed=self.work.draw.seed)
+        found.check_alone(self.work.processes.world)
+        for group in found.groups():
+            self.optimiser.add_param_group(group)
+        return found
 
     def _reader(self, streams: dict[str, Stream]) -> Reader:
         """What makes the batches, ahead of time where there are workers."""
@@ -152,10 +134,11 @@ class TrainStageRun:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of this stage; the model's weights are already in place."""
         best = self.lockstep.divided(checkpoint.tensors.get("best", {}))
-        self.standing = _Standing.of(checkpoint.state["standing"], best)
+        self.standing = Standing.of(checkpoint.state["standing"], best)
         if "terms" in checkpoint.state:  # older versions kept the leader's alone, in the standing
             self.standing.epoch_terms = dict(checkpoint.state["terms"][self.work.processes.rank])
         restore_optimiser(self.optimiser, checkpoint.tensors.get("optimiser", {}))
+        self.combining.restore(checkpoint.tensors.get("combining", {}))
         self.precision.restore(checkpoint.state["precision"])
 
     def run(self) -> None:
@@ -233,6 +216,7 @@ class TrainStageRun:
             keep_step(self, error)
             raise
         if self.precision.step(self.optimiser):
+            self.combining.follow()
             for average in self.averages:
                 average.follow(self.standing.step)
         return total
@@ -241,13 +225,26 @@ class TrainStageRun:
         """The gradient of one optimiser step, clipped; returns its loss. Moves buffers, but no weight."""
         self.optimiser.zero_grad(set_to_none=True)
         total = self.lockstep.step(lambda: self.guard.attempt(lambda: self._gradients(step)))
+        if self.combining.separate:
+            self.combining.write(step)
         if self.precision.unscale(self.optimiser):
             self._clip()
-        return total
+        return total + self._pull()
+
+    def _pull(self) -> float:
+        """Slopes of weights that the optimiser trains; what the objective has beside its terms."""
+        if not self.combining.uncertain:
+            return 0.0
+        accumulate = self.stage.optimiser.accumulate
+        found = [
+            float(self.objective.tally.get(name, 0.0)) / accumulate for name in self.objective.term_names
+        ]
+        return self.combining.pull(self.work.processes.agree(found))
 
     def _gradients(self, step: int) -> float:
         """Add the gradients of the step's batches; returns their mean loss."""
         self.objective.tally.clear()
+        self.combining.clear()
         accumulate = self.stage.optimiser.accumulate
         first = step * accumulate
         return sum(self._backward(first + part) / accumulate for part in range(accumulate))
@@ -263,20 +260,32 @@ class TrainStageRun:
                 self.lockstep.allow_nothing()
                 continue  # the last batch of an epoch may have fewer examples than there are slices
             with torch_randomness(self.work.draw.seed, "step", number, *piece.key):
-                loss = self.objective(number, self._done_share(), piece)
-                self.precision.backward(loss / self.stage.optimiser.accumulate)
+                loss = self._add_gradient(number, piece)
                 self.lockstep.watch(self.stage.name)
             total += loss.item()
         return total
 
+    def _add_gradient(self, number: int, piece: Slice) -> Tensor:
+        """Add the gradient of a slice, term by term where that is needed; returns its loss."""
+        done, accumulate = self._done_share(), self.stage.optimiser.accumulate
+        if not self.combining.separate:
+            loss = self.objective(number, done, piece)
+            self.precision.backward(loss / accumulate)
+            return loss
+        parts = self.objective.parts(number, done, piece)
+        self.combining.add({name: part / accumulate for name, part in parts.items()}, self.precision.scaled)
+        return sum(parts.values(), torch.zeros(()))
+
     def _clip(self) -> None:
-        trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+        # Weights of terms are no part of the gradient's norm: their slopes have another unit.
+        trained = self.combining.parameters
         limit = self.stage.optimiser.clip
         norm = torch.nn.utils.clip_grad_norm_(trained, limit if limit is not None else float("inf"))
         norm = whole(norm)
         if not torch.isfinite(norm):
             first = self.leading.at(self.standing.step)[:8]
-            names = ", ".join(self.work.inputs.names[int(i)] for i in first)
+            inputs = self.leading.other.inputs if self.leading.other else self.work.inputs
+            names = ", ".join(inputs.names[int(i)] for i in first)
             raise NonFiniteLossError(
                 f"stage {self.stage.name!r}, step {self.standing.step}: the loss is finite but its gradient "
                 f"is not. The step was not taken; the batch began with {names}. "
@@ -339,6 +348,7 @@ class TrainStageRun:
             "terms": {name: value / steps for name, value in zip(names, sums, strict=True)},
             "rate": self.optimiser.param_groups[0]["lr"],
             "rates": rates_by_group(self.optimiser, self.stage.groups),
+            "weights": self.combining.weights(self._done_share()),
             **self.meter.read(),
             "seconds": round(self.standing.seconds, 3),
             "validation": found.to_json(),
@@ -365,7 +375,11 @@ class TrainStageRun:
         )
         self.guard.follow(slices)
         if self.save is not None and (due or wanted):
-            tensors = {"optimiser": optimiser_tensors(self.optimiser), "best": standing.best}
+            tensors = {
+                "optimiser": optimiser_tensors(self.optimiser),
+                "best": standing.best,
+                "combining": self.combining.tensors(),
+            }
             facts = {
                 "standing": standing.facts(),
                 "terms": self.work.processes.collect(standing.epoch_terms),

@@ -1,10 +1,11 @@
-"""Weights of terms: what the plan gives a term of an objective, step by step."""
+"""Weights of terms: constant, moving by a schedule, or learned."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+from regraft.engine.learned import LearnedWeight
 from regraft.plans.schema import Schedule
 from regraft.terms import Term
 
@@ -14,10 +15,12 @@ class WeightedTerm:
     """A term with the weight that the plan gives it."""
 
     term: Term
-    weight: float | Schedule
+    weight: float | Schedule | LearnedWeight
 
     def weight_at(self, done: float) -> float:
-        """The weight when the share ``done`` of the stage's steps is done."""
+        """The weight when the share ``done`` of the stage's steps is done; a learned one as it is now."""
+        if isinstance(self.weight, LearnedWeight):
+            return self.weight.value
         if isinstance(self.weight, float | int):
             return float(self.weight)
         span = max(self.weight.finish - self.weight.begin, 1e-12)

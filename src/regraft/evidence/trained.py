@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from regraft.engine import Settings, Workspace, execute, open_workspace
-from regraft.engine.open import fitted_tasks
+from regraft.engine.open import fitted_tasks, headed_tasks
 from regraft.engine.stream_data import StreamData
 from regraft.evidence.arms import ArmKind, ArmResult
 from regraft.linking import Blueprint, Link, find_link
@@ -99,7 +99,8 @@ class TrainedArm:
     def _open(self, plan: Plan, draw: Draw) -> Workspace:
         target = self.prepared.target
         tasks = fitted_tasks(target, draw)
-        link = self._link_for(plan, Blueprint(self.network or self.source, tuple(tasks.values())), draw.seed)
+        headed = tuple(headed_tasks(plan, tasks, self.others or {}).values())
+        link = self._link_for(plan, Blueprint(self.network or self.source, headed), draw.seed)
         seeded = plan.model_copy(update={"seed": draw.seed})
         return open_workspace(
             seeded,

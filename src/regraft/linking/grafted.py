@@ -87,6 +87,11 @@ class Grafted(nn.Module):
             place = next(self.parameters()).device
             self.heads[head_key(output)] = build_head(facts, tasks[output]).to(place)
 
+    def without_heads(self, outputs: tuple[str, ...]) -> dict[str, Tensor]:
+        """The state without the heads of some outputs."""
+        gone = tuple(f"heads.{head_key(output)}." for output in outputs)
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(gone)}
+
     def head_outputs(self, features: Tensor) -> dict[str, Tensor]:
         """What each head gives for features of examples, by output name."""
         return {output: self.heads[head_key(output)](features) for output in self.outputs}

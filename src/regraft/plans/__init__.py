@@ -4,8 +4,10 @@ from regraft.plans.comparison import plan_changes
 from regraft.plans.files import plan_from_yaml, plan_hash, plan_to_yaml, read_plan, write_plan
 from regraft.plans.schema import (
     AverageStage,
+    CombineSpec,
     DrawSpec,
     GroupSpec,
+    Learned,
     MixSpec,
     ModelSpec,
     OptimiserSpec,
@@ -22,8 +24,10 @@ from regraft.plans.settings import change_plan
 
 __all__ = [
     "AverageStage",
+    "CombineSpec",
     "DrawSpec",
     "GroupSpec",
+    "Learned",
     "MixSpec",
     "ModelSpec",
     "OptimiserSpec",

@@ -82,6 +82,9 @@ class StreamSpec(_Part):
     options: Options = {}
     """What other data are loaded with, as in ``label: kind``."""
     labelled: bool = True
+    heads: Literal["shared", "own"] = "shared"
+    """Of labelled other data: whether their labels are those of the run's own outputs, by the names of the
+    classes, or get outputs of their own, ``STREAM.OUTPUT``, whose heads are trained, then dropped."""
     batch: PositiveInt = 32
     views: Annotated[int, Field(ge=0)] = 0
     """Random views of each example: 0 reads it as it is. Behind a frozen prefix there are so many, computed
@@ -90,6 +93,12 @@ class StreamSpec(_Part):
     """Which random changes a view may show."""
     mix: MixSpec = MixSpec()
     """Whether pairs of examples are mixed."""
+
+    @model_validator(mode="after")
+    def _has_labels_for_its_heads(self) -> StreamSpec:
+        if self.heads == "own" and self.reads != "source":
+            raise ValueError("heads of its own are for a stream of labelled other data: say reads: source")
+        return self
 
 
 class Schedule(_Part):

@@ -10,8 +10,10 @@ from regraft.plans import DrawSpec, Plan
 from regraft.strategies.bitfit import BitFit
 from regraft.strategies.full import Full
 from regraft.strategies.gradual import Gradual
+from regraft.strategies.joint import Joint
 from regraft.strategies.layer_decay import LayerDecay
 from regraft.strategies.lpft import LPFT
+from regraft.strategies.multitask import MultiTask
 from regraft.strategies.norm_only import NormOnly
 from regraft.strategies.partial import Partial
 from regraft.strategies.probe import Probe
@@ -30,6 +32,8 @@ _ALL: tuple[type[Strategy], ...] = (
     NormOnly,
     Surgical,
     WiseFT,
+    Joint,
+    MultiTask,
     Full,
     Scratch,
 )

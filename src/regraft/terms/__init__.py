@@ -1,15 +1,16 @@
 """What the names in a plan compute: terms, combine rules, solvers and averages."""
 
 from regraft.terms.averages import Average, AverageRule, Judge, Judged, Weights
+from regraft.terms.combine import Moment
 from regraft.terms.entropy import Entropy
 from regraft.terms.registry import (
     CALIBRATIONS,
     KEEPS_EXAMPLES,
-    check_combine_rule,
     check_solver,
     find_average,
     find_solver,
     find_term,
+    make_combine_rule,
 )
 from regraft.terms.supervised import Supervised
 from regraft.terms.term import Partner, StepContext, Term, TermValue
@@ -22,15 +23,16 @@ __all__ = [
     "Entropy",
     "Judge",
     "Judged",
+    "Moment",
     "Partner",
     "StepContext",
     "Supervised",
     "Term",
     "TermValue",
     "Weights",
-    "check_combine_rule",
     "check_solver",
     "find_average",
     "find_solver",
     "find_term",
+    "make_combine_rule",
 ]

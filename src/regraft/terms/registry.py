@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from regraft.core.errors import PlanError
 from regraft.terms.averages import AverageRule, Interpolation, Mean
+from regraft.terms.combine import CombineRule, GradNorm, PCGrad, Sum
 from regraft.terms.entropy import Entropy
 from regraft.terms.solvers import (
     Calibration,
@@ -22,7 +24,7 @@ from regraft.terms.supervised import Supervised
 from regraft.terms.term import Term
 
 TERMS: dict[str, type[Term]] = {"supervised": Supervised, "entropy": Entropy}
-COMBINE_RULES = ("sum",)
+COMBINE_RULES: dict[str, type[CombineRule]] = {"sum": Sum, "pcgrad": PCGrad, "gradnorm": GradNorm}
 SOLVERS: dict[str, Callable[..., Solution | Neighbours]] = {
     "ridge": solve_ridge,
     "logistic": solve_logistic,
@@ -44,10 +46,11 @@ def find_term(name: str) -> type[Term]:
     return TERMS[name]
 
 
-def check_combine_rule(name: str) -> None:
-    """Raise :class:`PlanError` for a combine rule that does not exist."""
+def make_combine_rule(name: str, options: Mapping[str, Any]) -> CombineRule:
+    """The combine rule of that name, or a :class:`PlanError` that lists what there is."""
     if name not in COMBINE_RULES:
-        raise PlanError(f"no combine rule is called {name!r}; there are: {', '.join(COMBINE_RULES)}")
+        raise PlanError(f"no combine rule is called {name!r}; there are: {', '.join(sorted(COMBINE_RULES))}")
+    return COMBINE_RULES[name](options)
 
 
 def find_solver(name: str) -> Callable[..., Solution | Neighbours]:

@@ -1,0 +1,82 @@
+"""joint: source data and target data at once, through one trunk."""
+
+from __future__ import annotations
+
+from regraft.core.errors import PlanError
+from regraft.plans import Learned, Plan, StopSpec, StreamSpec, TermSpec, TrainStage
+from regraft.strategies.lpft import LPFT
+from regraft.strategies.strategy import Situation, Strategy
+
+Weight = float | Learned
+LEARNED = ("learned", "alignment", "uncertainty")
+EPOCHS, STEPS, PATIENCE = 20, 2000, 5
+
+
+class Joint(Strategy):
+    """Minimise ``L(W1, W2; D_source) + lambda L(W2; D_target)``.
+
+    W2 is the trunk with the target's head, W1 the source's head: both data sets pass through the same trunk,
+    whose blocks are trained as by ``lpft``. Labelled source data are handed over as the stream ``source``
+    (``--stream source=DATA``, ``streams={"source": data}``); their outputs get heads of their own, which the
+    finished model leaves out. Where the classes are the same by name one head can serve both:
+    ``--set streams.source.heads=shared``. An epoch is a pass over the source data, and the target's examples
+    come around as often as they have to.
+
+    ``joint`` has lambda 1, ``joint:0.3`` another one. ``joint:learned`` (or ``joint:alignment``) lowers the
+    source's weight while its gradient points against the target's; ``joint:uncertainty`` learns both weights
+    from the sizes of the losses. What they are is in the history, line by line.
+
+    Source: Caruana (1997), "Multitask learning"; for the weights Du et al. (2018) and Kendall, Gal, Cipolla
+    (2018). Changed for small data: a head that starts solved, and only the last blocks are trained.
+    """
+
+    name = "joint"
+    when = "labelled source data are at hand (--stream source=DATA) and the target has few labels"
+    cite = "Caruana: Multitask learning. Machine Learning 28, 1997"
+
+    def check_argument(self) -> None:
+        """Lambda, or how it is learned."""
+        if self.argument not in ("", *LEARNED) and _number(self.argument) is None:
+            raise PlanError(
+                f"joint takes lambda behind its colon, a number from 0 as in joint:0.3, or one of "
+                f"{', '.join(LEARNED)}; got {self.argument!r}"
+            )
+
+    def plan(self, situation: Situation) -> Plan:
+        """The plan of lpft, with a term for the source's examples."""
+        base = LPFT().plan(situation)
+        source, target = self._weights()
+        stages = tuple(
+            _with_source(stage, source, target) if isinstance(stage, TrainStage) else stage
+            for stage in base.stages
+        )
+        own = base.streams["target"]
+        stream = StreamSpec(reads="source", heads="own", batch=own.batch, views=own.views)
+        streams = {"source": stream, **base.streams}
+        return base.model_copy(update={"strategy": self.name, "streams": streams, "stages": stages})
+
+    def _weights(self) -> tuple[Weight, Weight]:
+        """Of the source's and of the target's term."""
+        if self.argument in ("learned", "alignment"):
+            return Learned(learned="alignment"), 1.0
+        if self.argument == "uncertainty":
+            return Learned(learned="uncertainty"), Learned(learned="uncertainty")
+        number = _number(self.argument)
+        return 1.0, 1.0 if number is None else number
+
+
+def _with_source(stage: TrainStage, source: Weight, target: Weight) -> TrainStage:
+    terms = (
+        TermSpec(computes="supervised", streams=("source",), weight=source),
+        TermSpec(computes="supervised", streams=("target",), weight=target),
+    )
+    stop = StopSpec(epochs=EPOCHS, steps=STEPS, patience=PATIENCE)
+    return stage.model_copy(update={"terms": terms, "stop": stop})
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None

@@ -1,0 +1,70 @@
+"""joint and multitask: what their plans say, and one run over other data with classes of their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import regraft as rg
+from regraft.core.errors import PlanError
+from regraft.plans import Learned, Plan, plan_from_yaml, plan_to_yaml
+from regraft.strategies import find_strategy
+from tests.engine.conftest import Bench
+
+
+def weights_of(plan: Plan) -> list[object]:
+    return [term.weight for term in plan.stages[-1].terms]  # type: ignore[union-attr]
+
+
+def test_lambda_is_a_number_or_learned(images: Bench) -> None:
+    assert weights_of(images.plan("joint")) == [1.0, 1.0]
+    assert weights_of(images.plan("joint:0.3")) == [1.0, 0.3]
+    assert weights_of(images.plan("joint:learned")) == [Learned(learned="alignment"), 1.0]
+    uncertain = Learned(learned="uncertainty")
+    assert weights_of(images.plan("joint:uncertainty")) == [uncertain, uncertain]
+    plan = images.plan("joint:learned")
+    assert plan_from_yaml(plan_to_yaml(plan)) == plan
+    assert (plan.streams["source"].reads, plan.streams["source"].heads) == ("source", "own")
+    for wrong in ("joint:much", "joint:-1", "joint:nan"):
+        with pytest.raises(PlanError, match="joint takes lambda behind its colon"):
+            find_strategy(wrong)
+
+
+def test_each_output_has_a_term_and_a_rule_combines_them(images: Bench) -> None:
+    plan = images.plan("multitask")
+    stage = plan.stages[-1]
+    assert [term.outputs for term in stage.terms] == [("odd",), ("digit",), ("holes",), ("ink",)]  # type: ignore[union-attr]
+    assert weights_of(plan) == [Learned(learned="uncertainty")] * 4
+    ruled = images.plan("multitask:pcgrad").stages[-1]
+    assert ruled.combine.rule == "pcgrad"  # type: ignore[union-attr]
+    assert weights_of(images.plan("multitask:gradnorm")) == [1.0] * 4
+    with pytest.raises(PlanError, match="multitask takes one of uncertainty, sum, pcgrad, gradnorm"):
+        find_strategy("multitask:max")
+
+
+def test_a_run_over_source_and_target(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    few, rest = np.flatnonzero(digits.target < 3)[:45], np.flatnonzero(digits.target > 5)[:40]
+    target = rg.Target.from_arrays(digits.images[few], np.array(["zero", "one", "two"])[digits.target[few]])
+    source = (digits.images[rest], digits.target[rest].astype(str))
+    run = rg.transfer(
+        target,
+        out=tmp_path / "run",
+        source="packaged:efficientnet-lite0",
+        size=32,
+        strategy="joint:uncertainty",
+        changes=["stages.tune.stop={steps: 2}"],
+        streams={"source": source},
+        settings=rg.Settings("cpu", backend="eager"),
+    )
+    assert set(run.metrics["outputs"]) == {"label"}
+    facts = json.loads((tmp_path / "run" / "model.json").read_text())
+    assert [task["name"] for task in facts["tasks"]] == ["label"]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert set(lines[-1]["terms"]) == set(lines[-1]["weights"]) == {"supervised", "supervised 2"}
+    assert run.predict([digits.images[few[0]]])[0]["label"] in ("zero", "one", "two")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -17,10 +17,12 @@ import torch
 
 from regraft.core.errors import PlanError
 from regraft.engine import Workspace, execute
+from regraft.engine.stream_data import StreamData
 from regraft.linking import Grafted
 from regraft.linking.grafted import head_key
 from regraft.plans import Plan, TrainStage, change_plan, plan_from_yaml, plan_to_yaml
 from regraft.strategies import STRATEGIES, find_strategy
+from regraft.tasks import make_task
 from tests.engine.conftest import Bench
 
 IMAGES, TEXTS = "tiny_images", "tiny_texts"
@@ -63,6 +65,7 @@ def both(patterns: tuple[str, ...], **options: object) -> Case:
 
 
 LAST = {IMAGES: after("stages2"), TEXTS: after("encoder.layer.1")}
+LAST_THREE = {IMAGES: after("stages?"), TEXTS: EVERYTHING}
 CASES: dict[str, Case] = {
     "probe": both(HEAD),
     "probe:logistic": both(HEAD),
@@ -77,7 +80,12 @@ CASES: dict[str, Case] = {
     "bitfit": both(("*.bias", *HEAD)),
     "norm-only": Case({kind: (*patterns, *HEAD) for kind, patterns in NORMS.items()}),
     "surgical": both(EVERYTHING),
-    "wise-ft:0.5": Case({IMAGES: after("stages?"), TEXTS: EVERYTHING}),
+    "wise-ft:0.5": Case(LAST_THREE),
+    "joint:learned": Case(LAST_THREE),
+    "joint:uncertainty": Case(LAST_THREE),
+    "multitask": Case(LAST_THREE),
+    "multitask:pcgrad": Case(LAST_THREE),
+    "multitask:gradnorm": Case(LAST_THREE),
     "full": both(EVERYTHING, statistics=True),
     "scratch": both(EVERYTHING, statistics=True),
 }
@@ -101,7 +109,7 @@ def test_a_strategy_fits_every_kind_of_task(kind: str, strategy: str, request: p
         return
     plan = shortened(bench, strategy, case)
     assert plan_from_yaml(plan_to_yaml(plan)) == plan
-    work = bench.open(plan)
+    work = bench.open(plan, others=other_data(bench, plan))
     model = work.models["student"]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
@@ -120,6 +128,26 @@ def shortened(bench: Bench, strategy: str, case: Case) -> Plan:
     names = [spec.name for spec in bench.target.tasks if claims(strategy, claimed, spec.kind)]
     some = () if len(names) == len(bench.target.tasks) else (f"outputs={names}",)
     return change_plan(plan, [*(SHORT if trained else ()), *some, *case.changes])
+
+
+def other_data(bench: Bench, plan: Plan) -> dict[str, StreamData]:
+    """For streams with heads of their own: the target's examples, labelled anew."""
+    target, found = bench.target, {}
+    for name in (name for name, spec in plan.streams.items() if spec.heads == "own"):
+        labels = {f"{name}.{output}": values for output, values in target.labels(target.pool).items()}
+        labels = {output: whole(values, target.pool, len(target)) for output, values in labels.items()}
+        specs = [replace(spec, name=f"{name}.{spec.name}") for spec in target.tasks]
+        tasks = {spec.name: make_task(spec) for spec in specs}
+        hashes = target.examples.hashes
+        found[name] = StreamData(name, bench.prepared.inputs, hashes, labels, "hash", target.pool, tasks)
+    return found
+
+
+def whole(values: np.ndarray, examples: np.ndarray, count: int) -> np.ndarray:
+    """Labels of all ``count`` examples, of which some are known; nobody reads the others."""
+    found = np.zeros((count, *values.shape[1:]), values.dtype)
+    found[examples] = values
+    return found
 
 
 def claims(strategy: str, kinds: tuple[str, ...], kind: str) -> bool:

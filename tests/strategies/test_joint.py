@@ -13,19 +13,20 @@ from regraft.core.errors import PlanError
 from regraft.plans import Learned, Plan, plan_from_yaml, plan_to_yaml
 from regraft.strategies import find_strategy
 from tests.engine.conftest import Bench
+from tests.strategies.parity import as_whole_epochs, losses_of_engine
 
 
 def weights_of(plan: Plan) -> list[object]:
     return [term.weight for term in plan.stages[-1].terms]  # type: ignore[union-attr]
 
 
-def test_lambda_is_a_number_or_learned(images: Bench) -> None:
-    assert weights_of(images.plan("joint")) == [1.0, 1.0]
-    assert weights_of(images.plan("joint:0.3")) == [1.0, 0.3]
-    assert weights_of(images.plan("joint:learned")) == [Learned(learned="alignment"), 1.0]
+def test_lambda_is_a_number_or_learned(tiny_images: Bench) -> None:
+    assert weights_of(tiny_images.plan("joint")) == [1.0, 1.0]
+    assert weights_of(tiny_images.plan("joint:0.3")) == [1.0, 0.3]
+    assert weights_of(tiny_images.plan("joint:learned")) == [Learned(learned="alignment"), 1.0]
     uncertain = Learned(learned="uncertainty")
-    assert weights_of(images.plan("joint:uncertainty")) == [uncertain, uncertain]
-    plan = images.plan("joint:learned")
+    assert weights_of(tiny_images.plan("joint:uncertainty")) == [uncertain, uncertain]
+    plan = tiny_images.plan("joint:learned")
     assert plan_from_yaml(plan_to_yaml(plan)) == plan
     assert (plan.streams["source"].reads, plan.streams["source"].heads) == ("source", "own")
     for wrong in ("joint:much", "joint:-1", "joint:nan"):
@@ -33,16 +34,22 @@ def test_lambda_is_a_number_or_learned(images: Bench) -> None:
             find_strategy(wrong)
 
 
-def test_each_output_has_a_term_and_a_rule_combines_them(images: Bench) -> None:
-    plan = images.plan("multitask")
+def test_each_output_has_a_term_and_a_rule_combines_them(tiny_images: Bench) -> None:
+    plan = tiny_images.plan("multitask")
     stage = plan.stages[-1]
     assert [term.outputs for term in stage.terms] == [("odd",), ("digit",), ("holes",), ("ink",)]  # type: ignore[union-attr]
     assert weights_of(plan) == [Learned(learned="uncertainty")] * 4
-    ruled = images.plan("multitask:pcgrad").stages[-1]
+    ruled = tiny_images.plan("multitask:pcgrad").stages[-1]
     assert ruled.combine.rule == "pcgrad"  # type: ignore[union-attr]
-    assert weights_of(images.plan("multitask:gradnorm")) == [1.0] * 4
+    assert weights_of(tiny_images.plan("multitask:gradnorm")) == [1.0] * 4
     with pytest.raises(PlanError, match="multitask takes one of uncertainty, sum, pcgrad, gradnorm"):
         find_strategy("multitask:max")
+
+
+def test_the_sum_of_equal_terms_is_what_lpft_minimises(tiny_images: Bench) -> None:
+    plans = [as_whole_epochs(tiny_images.plan(name)) for name in ("lpft", "multitask:sum")]
+    plain, summed = (losses_of_engine(tiny_images, plan, "tune") for plan in plans)
+    assert summed == pytest.approx(plain, abs=1e-6)
 
 
 def test_a_run_over_source_and_target(tmp_path: Path) -> None:

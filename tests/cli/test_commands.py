@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from regraft.cli.app import app
-from regraft.cli.options import seconds_of
+from regraft.cli.options import seconds_of, streams_of
 from regraft.core.errors import UsageError
 from regraft.evidence import Evidence
 from regraft.strategies import STRATEGIES
@@ -247,6 +247,13 @@ def test_a_verdict_of_harm_can_be_made_to_fail(
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200)])
 def test_times_are_read_as_people_write_them(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
+
+
+def test_streams_are_named_with_their_data() -> None:
+    assert streams_of(["source=photos/a=b", "rest=more.csv"]) == {"source": "photos/a=b", "rest": "more.csv"}
+    assert streams_of(None) == {}
+    with pytest.raises(UsageError, match="--stream photos: write NAME=DATA, as in source=photos/"):
+        streams_of(["photos"])
 
 
 @pytest.mark.parametrize("text", ["", "m", "soon", "-5s", "0"])

@@ -54,6 +54,21 @@ def test_a_full_fine_tune_runs_nothing_frozen_and_auto_rates_are_tried(bench: Be
     assert more - less == pytest.approx(STEP * 8 * (STEPS + min(10, per_epoch)))
 
 
+@pytest.mark.usefixtures("by_count")
+def test_all_streams_of_a_step_are_paid_and_other_data_by_steps(bench: Bench) -> None:
+    changes = ("streams.target.batch=8", "stages.tune.stop.steps=50", "stages.tune.trainable=[head]")
+    whole = "stages.tune.frozen_prefix=null"  # nothing is judged behind a prefix: steps alone are counted
+    plan = bench.plan("joint", "streams.source.batch=16", *changes, whole)
+    held = round(len(bench.target.pool) * plan.draw.validation)
+    train = len(bench.target.pool) - held
+    blocks = len(bench.link().load().trunk.blocks)
+    (found,) = price(plan, bench.target, bench.link()).stages.values()
+    epochs = 50 / -(-train // 16)
+    judged = blocks * held * (min(epochs, 20) + 1)
+    # Of 24 examples in a step 16 are the leading stream's.
+    assert found == pytest.approx(STEP * 1.5 * train * epochs + judged)
+
+
 @pytest.mark.parametrize("strategy", ["lpft:1", "full"])
 def test_memory_is_what_the_stage_itself_will_count(bench: Bench, strategy: str) -> None:
     plan = bench.plan(strategy, "streams.target.batch=16", "norm_statistics=frozen")

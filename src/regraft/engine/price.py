@@ -131,15 +131,19 @@ class _Probe:
         """A train stage's steps and validation."""
         freeze = self._frozen(stage)
         step = _time(self._stepper(freeze, self.batch)) / self.count
-        per_step = self._batch(stage) * stage.optimiser.accumulate
+        leading = self.plan.streams[_streams(stage)[0]]
+        beside = self._batch(stage) / leading.batch  # examples of all streams for each of the leading one's
+        per_step = leading.batch * stage.optimiser.accumulate
         per_epoch = -(-train // per_step)
-        epochs = min(stage.stop.epochs or np.inf, (stage.stop.steps or np.inf) / per_epoch)
+        passes, most = stage.stop.epochs or np.inf, (stage.stop.steps or np.inf) / per_epoch
+        # How many examples other data have is not known here: where steps end the stage they are counted.
+        epochs = most if leading.reads != "target" and stage.stop.steps else min(passes, most)
         autos = sum(group.rate == "auto" for group in stage.groups)
         scaled = any(group.scale != "none" for group in stage.groups)
         looks = (min(BATCHES, per_epoch) + STEPS * autos if autos else 0) + min(LOOKS, per_epoch) * scaled
         tried = looks * min(per_step, train)
         judged = max(self._forward(len(self.model.trunk.blocks)) - self._forward(freeze.cut), 0.0)
-        seconds = step * (train * epochs + tried) + judged * held * (epochs + 1)
+        seconds = step * beside * (train * epochs + tried) + judged * held * (min(epochs, passes) + 1)
         return float(min(seconds, stage.stop.seconds or np.inf))
 
     def judging(self, stage: AverageStage, held: int) -> float:

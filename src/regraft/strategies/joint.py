@@ -33,6 +33,7 @@ class Joint(Strategy):
     name = "joint"
     when = "labelled source data are at hand (--stream source=DATA) and the target has few labels"
     cite = "Caruana: Multitask learning. Machine Learning 28, 1997"
+    takes = "lambda, a number (1), or how it is learned: learned (as alignment), alignment, uncertainty"
 
     def check_argument(self) -> None:
         """Lambda, or how it is learned."""

@@ -28,6 +28,7 @@ class MultiTask(Strategy):
         "Kendall, Gal, Cipolla: Multi-task learning using uncertainty to weigh losses for scene geometry and "
         "semantics. CVPR 2018"
     )
+    takes = "how the outputs' losses become one: uncertainty (the default), sum, pcgrad, gradnorm"
 
     def check_argument(self) -> None:
         """How the outputs' losses become one step."""

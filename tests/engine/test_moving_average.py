@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from regraft.core.errors import PlanError
 from regraft.core.hashing import hash_tensors
 from regraft.engine import check_plan, execute
-from regraft.plans import Plan
+from regraft.engine.moving_average import MovingAverage
+from regraft.plans import ModelSpec, Plan
 from tests.engine.conftest import Bench
 from tests.engine.test_loop_parity import with_average
 from tests.engine.test_resume import Stopped, stop_after
@@ -53,6 +55,42 @@ def test_where_it_judges_its_weights_are_left(bench: Bench) -> None:
     )
     losses = [work.history.lines[-1]["validation"]["loss"] for work in (plain, judged)]
     assert losses[0] != losses[1]
+
+
+def test_an_equal_average_is_the_mean_of_the_weights_after_all_steps_that_count(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "heads.output_label.weight"
+    data = bench.plan("lpft:1", "stop.steps=5", "stop.keep=last", "streams.target.batch=16").model_dump()
+    data["models"]["mean"] = {"average_of": "student", "average": "equal", "begin": 0.3}
+    work = bench.open(Plan.model_validate(data))
+    seen: list[Tensor] = []
+    follow = MovingAverage.follow
+
+    def watched(self: MovingAverage, step: int) -> None:
+        seen.append(self.followed.state_dict()[name].clone())
+        follow(self, step)
+
+    monkeypatch.setattr(MovingAverage, "follow", watched)
+    execute(work)
+    assert len(seen) == 5
+    expected = torch.stack(seen[2:]).double().mean(0)  # 0.3 of 5 steps: the first two do not count
+    found = work.models["mean"].state_dict()[name].double()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(found, seen[-1].double())
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"average_of": "student", "average": "equal", "decay": 0.9}, "has no decay"),
+        ({"source": "packaged:minilm", "average": "equal"}, "is the average_of a model"),
+        ({"average_of": "student", "begin": 0.5}, "say average: equal"),
+    ],
+)
+def test_an_equal_average_has_no_decay_and_only_it_begins_late(spec: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelSpec.model_validate(spec)
 
 
 @pytest.mark.parametrize(

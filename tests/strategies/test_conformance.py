@@ -81,6 +81,8 @@ CASES: dict[str, Case] = {
     "norm-only": Case({kind: (*patterns, *HEAD) for kind, patterns in NORMS.items()}),
     "surgical": both(EVERYTHING),
     "wise-ft:0.5": Case(LAST_THREE),
+    "swa": Case(LAST_THREE),
+    "soup": Case(LAST_THREE),
     "joint:learned": Case(LAST_THREE),
     "joint:uncertainty": Case(LAST_THREE),
     "multitask": Case(LAST_THREE),

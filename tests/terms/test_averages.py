@@ -66,6 +66,34 @@ def test_a_share_that_is_given_is_not_judged() -> None:
     assert rule.trials(("head", "tune")) == 0
 
 
+def test_a_greedy_soup_takes_in_what_does_not_spoil_it() -> None:
+    values = {"a": 1.3, "b": 0.5, "c": 9.0, "d": 1.0}
+    ingredients = {name: {"w": torch.tensor([value])} for name, value in values.items()}
+
+    def gap(weights: Weights) -> Judged:
+        loss = abs(float(weights["w"]) - 0.9)
+        return Judged(loss, {"accuracy": loss})
+
+    found = find_average("greedy")({})(ingredients, gap)
+    assert found.history["chosen"] == ["d"], "alone it is 0.1 off; with a 0.25, with b 0.15, with c far more"
+    assert sorted(found.history["with"]) == ["a", "b", "c"]
+
+    def middle(weights: Weights) -> Judged:
+        return Judged((float(weights["w"]) - 0.8) ** 2, {"accuracy": 0.0})
+
+    mixed = find_average("greedy")({})(ingredients, middle)
+    assert mixed.history["chosen"] == ["d", "b"]
+    torch.testing.assert_close(mixed.weights["w"], torch.tensor([0.75]))
+    everything = find_average("greedy")({})(ingredients, lambda _: Judged(0.0))
+    assert sorted(everything.history["chosen"]) == ["a", "b", "c", "d"]
+    assert everything.history["alone"] == dict.fromkeys("abcd")
+
+
+def test_a_greedy_soup_of_one_is_that_one() -> None:
+    found = find_average("greedy")({})({"tune": END}, lambda _: Judged(1.0, {"accuracy": 0.5}))
+    assert torch.equal(found.weights["w"], END["w"])
+
+
 @pytest.mark.parametrize(
     ("name", "options", "of", "message"),
     [

@@ -9,12 +9,20 @@ numbers its layers keep, so that the average's statistics fit its weights. Whole
 are taken as they are. The average begins every train stage as a copy of the model that it follows. Frozen
 tensors are equal in both, to the bit, so both read the same kept activations.
 
-Sources: Polyak & Juditsky 1992; Tarvainen & Valpola 2017 (mean teacher). The short memory at first is that of
-TensorFlow's ``ExponentialMovingAverage``.
+An *equal* average is the plain mean of the weights after all steps of a stage, or after those behind the
+share ``begin`` of them: after the n-th of these
+
+    a <- a + (w - a) / n.
+
+Before it is a copy.
+
+Sources: Polyak & Juditsky 1992; Tarvainen & Valpola 2017 (mean teacher); Izmailov et al. 2018 (SWA, equal
+averages). The short memory at first is that of TensorFlow's ``ExponentialMovingAverage``.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +32,7 @@ from regraft.core.errors import PlanError
 from regraft.engine.freezing import Freeze
 from regraft.engine.workspace import Workspace
 from regraft.linking import Grafted
-from regraft.plans import AverageStage, Plan, TrainStage
+from regraft.plans import AverageStage, ModelSpec, Plan, TrainStage
 
 DECAY = 0.999
 
@@ -44,6 +52,8 @@ class MovingAverage:
         What the plan calls it.
     moving
         Names of the tensors of its state that the stage may change.
+    first
+        Of an equal average: the first step that counts; None for one that fades.
     """
 
     name: str
@@ -51,6 +61,7 @@ class MovingAverage:
     followed: Grafted
     decay: float
     moving: frozenset[str]
+    first: int | None = None
 
     @torch.no_grad()
     def begin(self) -> None:
@@ -61,11 +72,17 @@ class MovingAverage:
     @torch.no_grad()
     def follow(self, step: int) -> None:
         """Move towards the model as it is after a step."""
-        decay = decay_at(self.decay, step)
+        share = self._share(step)
         theirs = self.followed.state_dict()
         for name, mine in self.model.state_dict().items():
             if name in self.moving:
-                _towards(mine, theirs[name], 1 - decay)
+                _towards(mine, theirs[name], share)
+
+    def _share(self, step: int) -> float:
+        """How far it goes towards the model after a step."""
+        if self.first is None:
+            return 1 - decay_at(self.decay, step)
+        return 1 / max(step - self.first + 1, 1)
 
 
 def _towards(mine: Tensor, theirs: Tensor, share: float) -> None:
@@ -102,8 +119,10 @@ def check_averages(plan: Plan) -> None:
             )
 
 
-def open_averages(work: Workspace, model: str, freeze: Freeze) -> tuple[MovingAverage, ...]:
-    """The moving averages of a model in a stage that trains what ``freeze`` leaves free."""
+def open_averages(
+    work: Workspace, model: str, freeze: Freeze, steps: int | None
+) -> tuple[MovingAverage, ...]:
+    """The averages of a model in a stage that trains what ``freeze`` leaves free, in so many steps."""
     followed = work.models[model]
     moving = frozenset(followed.state_dict()) - frozenset(freeze.frozen_tensors(followed))
     averages = []
@@ -111,8 +130,19 @@ def open_averages(work: Workspace, model: str, freeze: Freeze) -> tuple[MovingAv
         if spec.average_of == model:
             average = work.models[name].requires_grad_(False).eval()
             decay = DECAY if spec.decay is None else spec.decay
-            averages.append(MovingAverage(name, average, followed, decay, moving))
+            first = _first(name, spec, steps) if spec.average == "equal" else None
+            averages.append(MovingAverage(name, average, followed, decay, moving, first))
     return tuple(averages)
+
+
+def _first(name: str, spec: ModelSpec, steps: int | None) -> int:
+    """The first step of a stage that counts for an equal average."""
+    if steps is None and spec.begin > 0:
+        raise PlanError(
+            f"the average {name!r} begins at a share of the steps, and only time ends the stage: give it "
+            "epochs or steps"
+        )
+    return math.ceil(spec.begin * (steps or 0))
 
 
 def judged_model(stage: TrainStage, work: Workspace) -> Grafted:

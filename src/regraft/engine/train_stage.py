@@ -80,7 +80,7 @@ class TrainStageRun:
         leading = reading.others.get(self.leading.name, self.forward)
         self.lockstep.shard(work.settings.sharding, self.freeze.trainable, lambda: leading(few))
         self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
-        self.averages = open_averages(work, stage.model, self.freeze)
+        self.averages = open_averages(work, stage.model, self.freeze, self.total_steps)
         self.precision = Precision(work.settings.precision, work.device)
         self.judged = judged_model(stage, work)
         self.reader = self._reader(reading.streams)

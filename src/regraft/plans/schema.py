@@ -50,6 +50,10 @@ class ModelSpec(_Part):
     """The model that this one is the moving average of."""
     decay: Fraction | None = None
     """Decay of the moving average per step, 0.999 if not given; see ``engine/moving_average.py``."""
+    average: Literal["moving", "equal"] = "moving"
+    """Of an average: older steps fade, or the weights after all steps count alike (SWA)."""
+    begin: Fraction = 0.0
+    """Of an equal average: the share of a stage's steps before which it is only a copy."""
 
     @model_validator(mode="after")
     def _has_an_origin(self) -> ModelSpec:
@@ -57,6 +61,10 @@ class ModelSpec(_Part):
             raise ValueError("a model has a source, or is the average_of another one")
         if self.decay is not None and self.average_of is None:
             raise ValueError("decay is for a moving average: say average_of")
+        if self.average == "equal" and (self.average_of is None or self.decay is not None):
+            raise ValueError("an equal average is the average_of a model and has no decay")
+        if self.begin > 0 and self.average != "equal":
+            raise ValueError("begin is for an equal average: say average: equal")
         return self
 
 

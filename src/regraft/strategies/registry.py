@@ -18,8 +18,10 @@ from regraft.strategies.norm_only import NormOnly
 from regraft.strategies.partial import Partial
 from regraft.strategies.probe import Probe
 from regraft.strategies.scratch import Scratch
+from regraft.strategies.soup import Soup
 from regraft.strategies.strategy import Situation, Strategy
 from regraft.strategies.surgical import Surgical
+from regraft.strategies.swa import SWA
 from regraft.strategies.wise_ft import WiseFT
 
 _ALL: tuple[type[Strategy], ...] = (
@@ -32,6 +34,8 @@ _ALL: tuple[type[Strategy], ...] = (
     NormOnly,
     Surgical,
     WiseFT,
+    SWA,
+    Soup,
     Joint,
     MultiTask,
     Full,

@@ -1,12 +1,14 @@
 """Averages: weights made of the weights that several stages left."""
 
 from regraft.terms.averages.average import Average, AverageRule, Judge, Judged, Weights
+from regraft.terms.averages.greedy import Greedy
 from regraft.terms.averages.interpolation import Interpolation, interpolate
 from regraft.terms.averages.mean import Mean, mean_weights
 
 __all__ = [
     "Average",
     "AverageRule",
+    "Greedy",
     "Interpolation",
     "Judge",
     "Judged",

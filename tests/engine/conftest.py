@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from regraft.engine import Checkpoints, History, Settings, Workspace, open_workspace
+from regraft.engine import Checkpoints, History, Opened, Settings, Workspace, open_workspace
 from regraft.engine.open import draw_examples, fitted_tasks, headed_tasks
 from regraft.engine.stream_data import StreamData
 from regraft.linking import Blueprint, Link, find_link
-from regraft.plans import Plan, change_plan
+from regraft.plans import ModelSpec, Plan, change_plan
 from regraft.sources import Source, find
 from regraft.strategies import plan_for
 from regraft.targets import Prepared, Target, prepare
@@ -67,13 +67,23 @@ class Bench:
     ) -> Workspace:
         draw = draw_examples(plan, self.target)
         tasks = fitted_tasks(self.target, draw)
-        headed = tuple(headed_tasks(plan, tasks, others or {}).values())
-        link = find_link(self.source, Blueprint(self.source, headed), seed=plan.seed)
+        headed = headed_tasks(plan, tasks, others or {})
+        specs = {name: spec for name, spec in plan.models.items() if spec.average_of is None}
+        sources = {name: self._source(spec) for name, spec in specs.items()}
+        links = {
+            name: Opened(source, source).link(specs[name], headed, seed=plan.seed)
+            for name, source in sources.items()
+        }
+        own_inputs = {
+            name: prepare(self.target, source.preprocessing, workers=1).inputs
+            for name, source in sources.items()
+            if source.preprocessing != self.source.preprocessing
+        }
         return open_workspace(
             plan,
             self.target,
             self.prepared.inputs,
-            {"student": link},
+            links,
             tasks,
             draw,
             settings=Settings(
@@ -83,7 +93,12 @@ class Bench:
             checkpoints=Checkpoints(folder / "checkpoints") if folder else None,
             keep=False,
             others=others,
+            own_inputs=own_inputs,
         )
+
+    def _source(self, spec: ModelSpec) -> Source:
+        same = (spec.source, spec.options) == (self.source.name, self.source.options)
+        return self.source if same else find(spec.source, **spec.options)
 
 
 @pytest.fixture(scope="session")

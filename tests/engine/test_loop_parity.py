@@ -102,9 +102,15 @@ def engine_losses(run: TrainStageRun) -> list[float]:
     return losses
 
 
-def compare(bench: Bench, plan: Plan, loss_of: Loss, work: Workspace | None = None, **options: int) -> None:
-    work = work or bench.open(plan)
-    run = TrainStageRun(plan.stages[0], work, None)  # type: ignore[arg-type]
+def compare(
+    bench: Bench,
+    plan: Plan,
+    loss_of: Loss,
+    work: Workspace | None = None,
+    run: TrainStageRun | None = None,
+    **options: int,
+) -> None:
+    run = run or TrainStageRun(plan.stages[0], work or bench.open(plan), None)  # type: ignore[arg-type]
     by_hand = loop_by_hand(run, bench.open(bench.plan("full")).models["student"], loss_of, **options)
     assert engine_losses(run) == pytest.approx(by_hand.losses, abs=1e-6)
     assert len(set(by_hand.losses)) == STEPS

@@ -31,6 +31,7 @@ from regraft.engine.heartbeat import Killed, killed_for_memory
 from regraft.engine.lock import locked
 from regraft.engine.loggers import check_loggers, logging_to
 from regraft.engine.open import draw_examples, fitted_tasks, headed_tasks
+from regraft.engine.opened import inputs_apart
 from regraft.engine.processes import Processes, SharedCheckpoints, joined
 from regraft.engine.stream_data import StreamData
 from regraft.inference.cache import keep_within
@@ -353,6 +354,7 @@ def _open(
         checkpoints=SharedCheckpoints(folder, processes) if processes.many else Checkpoints(folder),
         processes=processes,
         others=others,
+        own_inputs=inputs_apart(opened, prepared),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from regraft.core.errors import PlanError, UsageError
 from regraft.engine import Opened, Run
-from regraft.linking import Blueprint, Link, find_link
+from regraft.linking import Link
 from regraft.plans import ModelSpec, Plan
 from regraft.sources import (
     USER,
@@ -131,6 +131,4 @@ def check_folder(folder: Path) -> None:
 
 def link_of(plan: Plan, name: str, opened: Opened, tasks: dict[str, Task]) -> Link:
     """The link of one of a plan's models."""
-    spec = plan.models[name]
-    blueprint = Blueprint(opened.network, tuple(tasks.values()))
-    return find_link(opened.weights, blueprint, maps=spec.map, waivers=spec.waive, seed=plan.seed)
+    return opened.link(plan.models[name], tasks, seed=plan.seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from regraft.api.streams import find_streams_again, prepare_streams
 from regraft.api.whereabouts import find_data
 from regraft.core.console import said_once, say
 from regraft.core.errors import BundleError, UsageError
+from regraft.core.inputs import Inputs
 from regraft.engine import Opened, Run, Settings
+from regraft.engine.opened import inputs_apart
 from regraft.engine.price import price
 from regraft.engine.processes import refuse_many
 from regraft.engine.stream_data import StreamData
@@ -81,7 +84,7 @@ def prove(
         )
     with said_once():  # what an arm says on one draw it says on every draw
         pairs = opened.opened or open_models(opened.plan, sources, opened.builder, network)
-        case = _open_case(opened, pairs["student"], output, streams)
+        case = _open_case(opened, pairs, output, streams)
         trials = _run(case, _arms(case, scratch, seeds, budget), seeds, budget)
     ledger = Ledger.from_json(opened.facts["ledger"])
     evidence = judge(trials, case.target, case.spec.name, ledger, delta=delta)
@@ -97,11 +100,19 @@ class _Case:
     """A finished run, opened for being proven."""
 
     plan: Plan
-    opened: Opened
+    pairs: Mapping[str, Opened]
     prepared: Prepared
     settings: Settings
     spec: Any
     others: dict[str, StreamData]
+
+    @property
+    def opened(self) -> Opened:
+        return self.pairs["student"]
+
+    @cached_property
+    def own_inputs(self) -> dict[str, Inputs]:
+        return inputs_apart(self.pairs, self.prepared)
 
     @property
     def target(self) -> Target:
@@ -129,17 +140,21 @@ class _Case:
             self.settings,
             network=network,
             others=self.others,
+            models={name: pair for name, pair in self.pairs.items() if name != "student"},
+            own_inputs=self.own_inputs,
         )
 
     def untrained(self, name: str, plans: list[Plan], network: Source, prepared: Prepared) -> TrainedArm:
         return TrainedArm(name, "scratch", plans, network, prepared, self.spec.name, self.settings)
 
 
-def _open_case(run: Run, opened: Opened, output: str | None, streams: Mapping[str, Any] | None) -> _Case:
+def _open_case(
+    run: Run, pairs: Mapping[str, Opened], output: str | None, streams: Mapping[str, Any] | None
+) -> _Case:
     plan, again = run.plan, f"regraft prove {run.folder}"
     target = find_data(run, again)
     check_data(run, target)
-    steps = opened.network.preprocessing
+    steps = pairs["student"].network.preprocessing
     prepared = prepare(target, steps, max_unreadable=run.facts["max_unreadable"])
     specs = {spec.name: spec for spec in prepared.target.tasks}
     name = output or next(iter(specs))
@@ -148,7 +163,7 @@ def _open_case(run: Run, opened: Opened, output: str | None, streams: Mapping[st
     found = find_streams_again(run, streams, again)
     allowed = run.facts["max_unreadable"]
     others = prepare_streams(found, plan, prepared.target.tasks, steps, max_unreadable=allowed)
-    return _Case(plan, opened, prepared, Settings(**run.facts["settings"]), specs[name], others)
+    return _Case(plan, pairs, prepared, Settings(**run.facts["settings"]), specs[name], others)
 
 
 def _run(case: _Case, arms: list[Arm], seeds: int, budget: float | None) -> Trials:

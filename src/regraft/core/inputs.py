@@ -13,6 +13,8 @@ from regraft.core.augmentation import DEFAULT_AUGMENTATION, Augmentation
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from regraft.core.preprocessing import Preprocessing
+
 Batch = Mapping[str, "Tensor"]
 
 
@@ -26,11 +28,15 @@ class View:
         The step that reads it, or the view's number where views are computed once and kept.
     augment
         Which random changes it may show.
+    drawn_for
+        Fingerprint of the preprocessing whose view it is, where another network is to see the same crop,
+        mirroring and colours at its own size; empty for the view of the inputs themselves.
     """
 
     seed: int
     step: int
     augment: Augmentation = DEFAULT_AUGMENTATION
+    drawn_for: str = ""
 
 
 class Inputs(Protocol):
@@ -41,6 +47,8 @@ class Inputs(Protocol):
 
     Attributes
     ----------
+    preprocessing
+        What an example goes through before the network reads it.
     keys
         Per example, a hash of its content under its preprocessing: equal keys, equal tensors.
     names
@@ -57,6 +65,8 @@ class Inputs(Protocol):
         of their bucket; None where they are not.
     """
 
+    @property
+    def preprocessing(self) -> Preprocessing: ...
     @property
     def keys(self) -> Sequence[str]: ...
     @property

@@ -58,11 +58,19 @@ def execute(work: Workspace) -> None:
 def _check_models(plan: Plan) -> None:
     if "student" not in plan.models:
         raise PlanError(f"a plan has to have a model called 'student'; it has {', '.join(plan.models)}")
+    for name, spec in plan.models.items():
+        trains = [stage.name for stage in plan.stages if stage.model == name]
+        if spec.heads == "source" and (name == "student" or trains):
+            raise PlanError(
+                f"the model {name!r} has its source's own heads (heads: source), which no stage trains"
+                f"{f', and {trains[0]!r} does' if trains else ''}: give it the target's (heads: target)"
+            )
     check_averages(plan)
 
 
 def _run_stage(index: int, work: Workspace, checkpoint: Checkpoint | None) -> None:
     stage = work.plan.stages[index]
+    work = work.seen_by(stage.model)
     if isinstance(stage, SolveStage):
         run_solve_stage(stage, work)
         return

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,34 @@ from regraft.engine.mixing import Portion
 from regraft.engine.suffix_compile import CompiledSuffix
 from regraft.inference import LazyBatch, evaluating, pieces_of
 from regraft.linking import Grafted, pool_pieces
+from regraft.terms.term import Maps
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one pass of a model gave.
+
+    Attributes
+    ----------
+    outputs
+        By output name, ``Float[Tensor, "examples K"]``.
+    features
+        What the heads read, ``Float[Tensor, "examples width"]``.
+    maps
+        Activations of all pieces that were read, by the number of blocks that they stand behind.
+    """
+
+    outputs: dict[str, Tensor]
+    features: Tensor
+    maps: dict[int, Maps] = field(default_factory=dict)
+
+    def float(self) -> Seen:
+        """The same in float32."""
+        return Seen(
+            {name: values.float() for name, values in self.outputs.items()},
+            self.features.float(),
+            {after: replace(maps, values=maps.values.float()) for after, maps in self.maps.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -29,6 +57,12 @@ class Forward:
         None where there is no frozen prefix, or where nothing that it gives can be kept.
     cut
         Number of blocks in it; where nothing is kept they are run at every step, in ``eval`` mode.
+    keep
+        The activations after so many blocks come with what is seen.
+    kept
+        Those that were computed once, by the number of blocks.
+    drawn_for
+        Whose views it shows, see :class:`regraft.core.inputs.View`.
     """
 
     model: Grafted
@@ -37,6 +71,17 @@ class Forward:
     frozen: Frozen | None = None
     suffix: CompiledSuffix | None = None
     cut: int = 0
+    keep: tuple[int, ...] = ()
+    kept: Mapping[int, Frozen] = field(default_factory=dict)
+    drawn_for: str = ""
+
+    def prepare(self, view: View | None) -> None:
+        """Run what is frozen for all examples that are read in a view, the first time that it comes."""
+        for frozen in (*self.kept.values(), *([] if self.frozen is None else [self.frozen])):
+            frozen.prepare(self._own(view))
+
+    def _own(self, view: View | None) -> View | None:
+        return view if view is None or not self.drawn_for else replace(view, drawn_for=self.drawn_for)
 
     def __call__(
         self,
@@ -46,12 +91,23 @@ class Forward:
         made: Callable[[], Batch] | None = None,
         portion: Portion | None = None,
     ) -> dict[str, Tensor]:
-        """Every head's output, ``Float[Tensor, "examples K"]`` by output name.
+        """Every head's output, ``Float[Tensor, "examples K"]`` by output name; see :meth:`see`."""
+        return self.see(examples, view=view, made=made, portion=portion).outputs
+
+    def see(
+        self,
+        examples: np.ndarray,
+        *,
+        view: View | None = None,
+        made: Callable[[], Batch] | None = None,
+        portion: Portion | None = None,
+    ) -> Seen:
+        """What one pass over the examples gives.
 
         ``made`` gives the examples' batch where somebody else makes it, as a :class:`Reader` does. The
         ``portion`` whose examples they are says how they are mixed; outputs are those of its own ones.
         """
-        portion = portion or Portion(examples, len(examples))
+        portion, view = portion or Portion(examples, len(examples)), self._own(view)
         everything, _ = pieces_of(self.inputs, examples)
 
         def read() -> Batch:
@@ -69,11 +125,19 @@ class Forward:
         mix = portion.mix if portion.late else None
         batch = plain if portion.late else LazyBatch(lambda: portion.mix_batch(plain))
         cut = self.cut
-        if self.suffix is not None and torch.is_grad_enabled() and self.suffix.cut == cut:
-            found = self.suffix(activation, batch)
-            pooled = pool_pieces(found, owners, weights, len(left))
-            return self.model.head_outputs(pooled if mix is None else mix(pooled))
-        return self.model.outputs_from(activation, batch, owners, weights, len(left), cut=cut, mix=mix)
+        if self.suffix is not None and torch.is_grad_enabled() and self.suffix.cut == cut and not self.keep:
+            pooled = pool_pieces(self.suffix(activation, batch), owners, weights, len(left))
+            features = pooled if mix is None else mix(pooled)
+            return Seen(self.model.head_outputs(features), features)
+        features, outputs, found = self.model.run_from(
+            activation, batch, owners, weights, len(left), cut=cut, mix=mix, keep=self.keep
+        )
+        found |= {after: one.activations(left, view).to(self.device) for after, one in self.kept.items()}
+        lengths = self.inputs.lengths
+        own = None if lengths is None else torch.from_numpy(np.asarray(lengths)[pieces]).to(self.device)
+        return Seen(
+            outputs, features, {after: Maps(values, owners, weights, own) for after, values in found.items()}
+        )
 
     def activation(self, examples: np.ndarray, view: View | None, batch: Batch) -> Tensor | None:
         """What the frozen prefix gives for every piece of these examples; None where there is no prefix."""

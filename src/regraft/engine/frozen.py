@@ -63,6 +63,7 @@ def open_frozen(
     *,
     also: np.ndarray | None = None,
     inputs: Inputs | None = None,
+    through: Frozen | None = None,
 ) -> Frozen | None:
     """The frozen prefix of a stage, run for its plain examples now; None where there is none, or where it is
     no function of the example and has to be run at every step.
@@ -73,10 +74,13 @@ def open_frozen(
         Those that read the same inputs, the target's unless ``inputs`` are given.
     also
         Examples that are read plain beside them: those of the validation.
+    through
+        A shorter prefix of the same model whose activations are kept: this one is run on those.
     """
     if cut == 0:
         return None
-    embedder = work.embedder(model, cut, inputs=inputs)
+    behind = None if through is None else through.embedder
+    embedder = work.embedder(model, cut, inputs=inputs, through=behind)
     none = np.empty(0, dtype=np.int64)
     viewed = [stream.examples for stream in streams if stream.views]
     plain = [stream.examples for stream in streams if not stream.views]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regraft.core.errors import NonFiniteLossError
-from regraft.engine.forward import Forward
+from regraft.core.errors import NonFiniteLossError, PlanError
+from regraft.core.inputs import Batch
+from regraft.engine.companions import Companions
+from regraft.engine.forward import Forward, Seen
 from regraft.engine.mixing import Portion
 from regraft.engine.precision import Precision
 from regraft.engine.prefetch import Reader, Wanted
@@ -39,6 +41,10 @@ class Objective:
         In which numbers the layers run.
     tally
         By term, what it added to the losses since somebody emptied this: numbers without gradients.
+    companions
+        By model and stream, what runs the models that the stage reads and does not train.
+    model
+        The plan's name of the model that it trains.
     """
 
     terms: tuple[WeightedTerm, ...]
@@ -50,6 +56,8 @@ class Objective:
     others: Mapping[str, Forward] = field(default_factory=dict)
     precision: Precision | None = None
     tally: dict[str, Tensor] = field(default_factory=dict)
+    companions: Companions = field(default_factory=dict)
+    model: str = "student"
 
     @property
     def term_names(self) -> tuple[str, ...]:
@@ -100,8 +108,10 @@ class Objective:
         """What terms may read."""
         batches = {name: stream.at(step) for name, stream in self.streams.items()}
         whole = {name: self._labels(name, batch) for name, batch in batches.items()}
+        made = cache(lambda stream: self.reader(Wanted(stream, step, piece)))
+        see = cache(partial(self._see, step, portions, made))
         return StepContext(
-            cache(partial(self._outputs, step, piece, portions)),
+            lambda model, stream: see(model, stream).outputs,
             {name: self._labels(name, portion.own) for name, portion in portions.items()},
             self.work.tasks,
             {name: len(batch) for name, batch in batches.items()},
@@ -113,21 +123,47 @@ class Objective:
                 if portion.mixture is not None
             },
             self.frequencies,
+            counts={name: portion.count for name, portion in portions.items()},
+            features=lambda model, stream: see(model, stream).features,
+            weights=self._weights,
+            start=lambda model: self.work.starts[model].tensors,
+            carried=lambda model: self.work.starts[model].carried,
+            maps=lambda model, stream, block: see(model, stream).maps[self._after(model, block)],
         )
 
-    def _outputs(
-        self, step: int, piece: Slice, portions: Mapping[str, Portion], model: str, stream: str
-    ) -> dict[str, Tensor]:
-        """What the model gives for the slice of a stream's batch, in float32."""
-        wanted, portion = Wanted(stream, step, piece), portions[stream]
-        with self.precision.reduced() if self.precision is not None else nullcontext():
-            found = self.others.get(stream, self.forward)(
+    def _after(self, model: str, block: str) -> int:
+        return self.work.models[model].trunk.cut_after(block)
+
+    def _see(
+        self,
+        step: int,
+        portions: Mapping[str, Portion],
+        made: Callable[[str], Batch],
+        model: str,
+        stream: str,
+    ) -> Seen:
+        """What a model gives for the slice of a stream's batch, in float32."""
+        own, portion = model == self.model, portions[stream]
+        forward = self.others.get(stream, self.forward) if own else self.companions[model, stream]
+        reads_same = forward.inputs is self.others.get(stream, self.forward).inputs
+        with (
+            self.precision.reduced() if self.precision is not None else nullcontext(),
+            nullcontext() if own else torch.no_grad(),
+        ):
+            found = forward.see(
                 portion.examples,
                 view=self.streams[stream].view(step),
-                made=lambda: self.reader(wanted),
+                made=partial(made, stream) if reads_same else None,
                 portion=portion,
             )
-        return {name: values.float() for name, values in found.items()}
+        return found.float()
+
+    def _weights(self, model: str) -> dict[str, Tensor]:
+        """The parameters that the stage trains, by name."""
+        if model != self.model:
+            raise PlanError(f"the stage {self.stage!r} trains {self.model!r}, and no weight of {model!r}")
+        trained = self.work.models[model].named_parameters()
+        return {name: parameter for name, parameter in trained if parameter.requires_grad}
 
     def _labels(self, stream: str, examples: np.ndarray) -> dict[str, Tensor]:
         """Labels of a stream's examples, by output; none where it is not labelled."""

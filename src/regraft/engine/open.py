@@ -14,6 +14,7 @@ from regraft.engine.history import History
 from regraft.engine.processes import ALONE, Processes
 from regraft.engine.settings import Settings
 from regraft.engine.stage_terms import check_terms
+from regraft.engine.starts import remember_start
 from regraft.engine.stream_data import StreamData
 from regraft.engine.workspace import Workspace
 from regraft.linking import Grafted, Link
@@ -63,12 +64,14 @@ def open_workspace(
     keep: bool = True,
     processes: Processes = ALONE,
     others: Mapping[str, StreamData] | None = None,
+    own_inputs: Mapping[str, Inputs] | None = None,
 ) -> Workspace:
     """Load every model of the plan by its link and put it on the device.
 
     ``links`` are to blueprints with a head for each of :func:`headed_tasks`, ``tasks`` the run's own outputs.
     ``others`` are the data of streams that do not read the target; examples that are in the target's test or
-    validation part are left out of them, aloud.
+    validation part are left out of them, aloud. ``own_inputs`` are the target's examples as models read them
+    that prepare them otherwise than the student does.
 
     A model that is initialised afresh gets its own code's initialisation, drawn by the plan's seed.
     Raises LinkError where a link covers less than the plan requires.
@@ -76,9 +79,8 @@ def open_workspace(
     check_plan(plan)
     check_terms(plan, tasks, others or {})
     device = settings.apply()
-    models = {
-        name: _load(plan, spec.average_of or name, links).to(device) for name, spec in plan.models.items()
-    }
+    settled = {name: _settled(plan, spec.average_of or name, links) for name, spec in plan.models.items()}
+    models: dict[str, Grafted] = {name: link.load().to(device) for name, link in settled.items()}
     return Workspace(
         plan=plan,
         target=target,
@@ -93,6 +95,8 @@ def open_workspace(
         keep=keep,
         processes=processes,
         others={name: _apart(data, target, draw) for name, data in (others or {}).items()},
+        own_inputs=dict(own_inputs or {}),
+        starts={name: remember_start(plan, name, models[name], link) for name, link in settled.items()},
     )
 
 
@@ -110,7 +114,7 @@ def _apart(data: StreamData, target: Target, draw: Draw) -> StreamData:
     return left
 
 
-def _load(plan: Plan, name: str, links: Mapping[str, Link]) -> Grafted:
-    """One of the plan's models as it begins; a moving average begins as a copy of what it follows."""
+def _settled(plan: Plan, name: str, links: Mapping[str, Link]) -> Link:
+    """What one of the plan's models begins with; a moving average begins as a copy of what it follows."""
     spec, link = plan.models[name], links[name]
-    return (link.fresh(seed=plan.seed) if spec.initialise == "fresh" else link.require(spec.require)).load()
+    return link.fresh(seed=plan.seed) if spec.initialise == "fresh" else link.require(spec.require)

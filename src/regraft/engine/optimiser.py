@@ -16,12 +16,18 @@ from regraft.plans import GroupSpec, OptimiserSpec
 
 
 def make_optimiser(
-    model: Grafted, freeze: Freeze, groups: Sequence[GroupSpec], spec: OptimiserSpec
+    model: Grafted,
+    freeze: Freeze,
+    groups: Sequence[GroupSpec],
+    spec: OptimiserSpec,
+    parts: torch.nn.Module | None = None,
 ) -> Optimizer:
     """An optimiser over the trained parameters; each belongs to the first group that matches it.
 
     Biases and normalisation weights (one dimension) get no weight decay. Raises :class:`PlanError` for a
     trained parameter that no group matches and for a group that matches none.
+
+    The ``parts`` of terms, which are trained beside the model, belong to the group of its heads.
     """
     members: list[list[str]] = [[] for _ in groups]
     homeless: list[str] = []
@@ -34,7 +40,17 @@ def make_optimiser(
         raise PlanError(
             f"trained parameters that belong to no group: {', '.join(homeless)}. Add a group for them."
         )
-    parameters = dict(model.named_parameters())
+    own = {} if parts is None else dict(parts.named_parameters())
+    beside = {f"terms {name}": value for name, value in own.items()}
+    parameters = {**dict(model.named_parameters()), **beside}
+    if beside:
+        head = f"heads.{next(iter(dict(model.heads.named_parameters())))}"
+        home = next((i for i, group in enumerate(groups) if matches(model, head, group.match)), None)
+        if home is None:
+            raise PlanError(
+                "a term brings layers of its own, which learn as the head does: add a group for it"
+            )
+        members[home] += beside
     settings = []
     for number, (group, names) in enumerate(zip(groups, members, strict=True)):
         if not names:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from regraft.core.errors import PlanError
 from regraft.engine.channels import channel_axis
+from regraft.engine.companions import Companions, open_companions, read_blocks
 from regraft.engine.forward import Forward
 from regraft.engine.freezing import Freeze
 from regraft.engine.frozen import open_frozen
@@ -30,11 +32,14 @@ class Reading:
         Runs the model on the run's own target.
     others
         By stream, what runs it on other data.
+    companions
+        By model and stream, what runs the models that the stage reads and does not train.
     """
 
     streams: dict[str, Stream]
     forward: Forward
     others: dict[str, Forward]
+    companions: Companions
 
 
 def open_reading(stage: TrainStage, work: Workspace, freeze: Freeze) -> Reading:
@@ -45,16 +50,34 @@ def open_reading(stage: TrainStage, work: Workspace, freeze: Freeze) -> Reading:
     plan, kept = work.plan, freeze.cut > 0
     names = dict.fromkeys(name for term in stage.terms for name in term.streams)
     streams = {name: open_stream(name, plan.streams[name], work, kept=kept) for name in names}
-    forward = _own_forward(stage, work, freeze, streams)
+    keep = _kept_blocks(stage, work, freeze)
+    forward = replace(_own_forward(stage, work, freeze, streams), keep=keep)
     others = {
-        name: _other_forward(stage, work, freeze, stream) for name, stream in streams.items() if stream.other
+        name: replace(_other_forward(stage, work, freeze, stream), keep=keep)
+        for name, stream in streams.items()
+        if stream.other
     }
     for name, stream in streams.items():
         forward_of = others.get(name, forward)
         # A prefix with random layers is run at every step, and then each step has a view of its own.
         settled = replace(stream, kept=forward_of.frozen is not None)
         streams[name] = _mixing(settled, forward_of, work)
-    return Reading(streams, forward, others)
+    own_forwards = {name: others.get(name, forward) for name in streams}
+    return Reading(streams, forward, others, open_companions(stage, work, streams, own_forwards))
+
+
+def _kept_blocks(stage: TrainStage, work: Workspace, freeze: Freeze) -> tuple[int, ...]:
+    """After how many blocks terms read activations; in the frozen prefix they would compare what is equal."""
+    numbers = read_blocks(stage, work, stage.model)
+    names = work.models[stage.model].trunk.block_names
+    frozen = [names[number - 1] for number in numbers if number <= freeze.cut]
+    if frozen:
+        raise PlanError(
+            f"a term of stage {stage.name!r} reads the activations after {', '.join(frozen)}, in the frozen "
+            f"prefix, where nothing moves: name blocks behind {stage.frozen_prefix!r}, as in "
+            f"options: {{blocks: [{names[freeze.cut] if freeze.cut < len(names) else names[-1]}]}}"
+        )
+    return numbers
 
 
 def _own_forward(

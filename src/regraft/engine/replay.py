@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
@@ -261,6 +261,8 @@ def _finite(values: Tensor) -> bool:
 
 class _Watched(Term):
     """A term, and what each example added to it the last time."""
+
+    reads_models: ClassVar[tuple[int, int]] = (0, 100)
 
     def __init__(self, term: Term):
         super().__init__(models=term.models, streams=term.streams, outputs=term.outputs, options=term.options)

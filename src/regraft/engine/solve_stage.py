@@ -86,6 +86,8 @@ def _solve_output(
     solution = solution.calibrated()
     key, heads = head_key(output), work.models[stage.model].heads
     heads[key] = solution.into(heads[key], task)
+    if stage.model != "student":
+        return
     work.trained.difference_update([name for name in work.trained if name.startswith(f"heads.{key}.")])
     work.trained.update(f"heads.{key}.{name}" for name, _ in heads[key].named_parameters())
 

@@ -37,10 +37,10 @@ def _make_term(
     spec: TermSpec, stage: TrainStage, tasks: Mapping[str, Task], others: Mapping[str, StreamData]
 ) -> WeightedTerm:
     models = spec.models or (stage.model,)
-    if models != (stage.model,):
+    if models[0] != stage.model:
         raise PlanError(
-            f"the term {spec.computes!r} reads the models {', '.join(models)}; "
-            f"a stage runs one, {stage.model}"
+            f"the term {spec.computes!r} of stage {stage.name!r} reads the models {', '.join(models)}, and "
+            f"the stage trains {stage.model!r}: name that one first, as in models: [{stage.model}, ..]"
         )
     term = find_term(spec.computes)(
         models=models, streams=spec.streams, outputs=spec.outputs, options=spec.options

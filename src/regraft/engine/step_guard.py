@@ -181,6 +181,8 @@ class StepGuard:
             frozen = run.objective.others.get(name, run.forward).frozen
             if frozen is not None:
                 frozen.prepare(stream.view(0))
+        for (_, name), companion in run.objective.companions.items():
+            companion.prepare(run.objective.streams[name].view(0))
 
     def try_step(self, count: int) -> None:
         """Forward and backward over a few examples, in the modes of training, that leaves nothing behind."""
@@ -194,6 +196,7 @@ class StepGuard:
         """What the stage needs beyond what is there now. Leaves the model as it was."""
         run = self.run
         trained = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+        trained += run.parts.parameters()
         self._prepare()
         try:
             return measure_need(

@@ -124,6 +124,10 @@ def _wanted(run: TrainStageRun) -> bool:
     chosen = run.work.settings.compile
     if chosen == "never":
         return False
+    if run.forward.keep:
+        if chosen == "always":
+            say("A term reads what stands between the trained layers; the stage trains eagerly.")
+        return False
     if run.work.settings.sharding != "none":
         if chosen == "always":
             say("Divided weights are not compiled; the stage trains eagerly.")

@@ -42,6 +42,7 @@ from regraft.engine.standing import Standing
 from regraft.engine.step_guard import StepGuard
 from regraft.engine.streams import Stream
 from regraft.engine.suffix_compile import CompiledSuffix, compile_suffix
+from regraft.engine.term_parts import open_parts
 from regraft.engine.validation import Validation, validate
 from regraft.engine.workspace import Workspace
 from regraft.plans import TrainStage
@@ -79,13 +80,15 @@ class TrainStageRun:
         check_divisible(work.settings, work.plan, stage)
         leading = reading.others.get(self.leading.name, self.forward)
         self.lockstep.shard(work.settings.sharding, self.freeze.trainable, lambda: leading(few))
-        self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser)
+        terms = make_terms(stage, work.tasks, work.others)
+        self.parts = open_parts(stage, work, terms, reading.streams, self.lockstep)
+        self.optimiser = make_optimiser(self.model, self.freeze, stage.groups, stage.optimiser, self.parts)
         self.averages = open_averages(work, stage.model, self.freeze, self.total_steps)
         self.precision = Precision(work.settings.precision, work.device)
         self.judged = judged_model(stage, work)
         self.reader = self._reader(reading.streams)
         self.objective = Objective(
-            make_terms(stage, work.tasks, work.others),
+            terms,
             reading.streams,
             self.forward,
             self.reader,
@@ -93,6 +96,8 @@ class TrainStageRun:
             stage.name,
             reading.others,
             self.precision,
+            companions=reading.companions,
+            model=stage.model,
         )
         self.combining = self._combining()
         self.share = work.processes.slice
@@ -137,6 +142,7 @@ class TrainStageRun:
         self.standing = Standing.of(checkpoint.state["standing"], best)
         if "terms" in checkpoint.state:  # older versions kept the leader's alone, in the standing
             self.standing.epoch_terms = dict(checkpoint.state["terms"][self.work.processes.rank])
+        self.parts.load_state_dict(checkpoint.tensors.get("parts", {}))
         restore_optimiser(self.optimiser, checkpoint.tensors.get("optimiser", {}))
         self.combining.restore(checkpoint.tensors.get("combining", {}))
         self.precision.restore(checkpoint.state["precision"])
@@ -182,7 +188,8 @@ class TrainStageRun:
         self.lockstep.end()
         self.model.eval()
         self.freeze.check(self.model, before)
-        self.work.trained.update(self.freeze.trainable)
+        if self.stage.model == "student":
+            self.work.trained.update(self.freeze.trainable)
 
     def use_suffix(self, suffix: CompiledSuffix | None) -> None:
         """Have steps run compiled layers behind the cut, or none."""
@@ -317,7 +324,7 @@ class TrainStageRun:
         return f", validation loss {found.loss:.4f}{shown}"
 
     def _validate(self) -> Validation:
-        forward = replace(self.forward, model=self.judged)
+        forward = replace(self.forward, model=self.judged, keep=())
         return self.guard.attempt(lambda: validate(forward, self.work, slices=self.standing.slices))
 
     def _judge(self, found: Validation) -> None:
@@ -379,6 +386,7 @@ class TrainStageRun:
                 "optimiser": optimiser_tensors(self.optimiser),
                 "best": standing.best,
                 "combining": self.combining.tensors(),
+                "parts": self.parts.state_dict(),
             }
             facts = {
                 "standing": standing.facts(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from regraft.engine.movement import Movement
 from regraft.engine.processes.group import ALONE, Processes
 from regraft.engine.processes.shares import compute_shared, outputs_shared
 from regraft.engine.settings import Settings
+from regraft.engine.starts import Start
 from regraft.engine.stream_data import StreamData
 from regraft.inference import Embedder
 from regraft.inference.predictor import heads_on
@@ -56,6 +57,10 @@ class Workspace:
         Those that execute the plan together; trials run in one.
     others
         By stream, the data that it reads where those are not the target.
+    own_inputs
+        By model, the target's examples as it reads them, where that is not how the student does.
+    starts
+        By model, how it began: what the link gave, as far as a term compares with it.
     killed
         What a process before this one was killed for, where it ran out of memory.
     notes
@@ -77,11 +82,22 @@ class Workspace:
     keep: bool = True
     processes: Processes = ALONE
     others: dict[str, StreamData] = field(default_factory=dict)
+    own_inputs: dict[str, Inputs] = field(default_factory=dict)
+    starts: dict[str, Start] = field(default_factory=dict)
     embedders: list[Embedder] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
     killed: Killed | None = None
     notes: list[str] = field(default_factory=list)
+
+    def inputs_of(self, model: str) -> Inputs:
+        """The target's examples as a model reads them."""
+        return self.own_inputs.get(model, self.inputs)
+
+    def seen_by(self, model: str) -> Workspace:
+        """The same workspace with the target's examples as a model reads them."""
+        inputs = self.inputs_of(model)
+        return self if inputs is self.inputs else replace(self, inputs=inputs)
 
     def embedder(
         self,
@@ -99,7 +115,7 @@ class Workspace:
         """
         made = Embedder(
             self.models[model].trunk,
-            self.inputs if inputs is None else inputs,
+            self.inputs_of(model) if inputs is None else inputs,
             cut=cut,
             backend=self.settings.backend,
             device=self.device,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from regraft.engine import Settings, Workspace, execute, open_workspace
+from regraft.core.inputs import Inputs
+from regraft.engine import Opened, Settings, Workspace, execute, open_workspace
 from regraft.engine.open import fitted_tasks, headed_tasks
 from regraft.engine.stream_data import StreamData
 from regraft.evidence.arms import ArmKind, ArmResult
@@ -43,6 +44,10 @@ class TrainedArm:
         Whose network it is, where that is not the source's own.
     others
         By stream, the data of those that do not read the target.
+    models
+        The sources of the plan's models beside the student.
+    own_inputs
+        By model, the target's examples as it reads them, where that is not how the student does.
     """
 
     name: str
@@ -55,6 +60,8 @@ class TrainedArm:
     expected_seconds: float | None = None
     network: Source | None = None
     others: Mapping[str, StreamData] | None = None
+    models: Mapping[str, Opened] | None = None
+    own_inputs: Mapping[str, Inputs] | None = None
     _warm: bool = field(default=False, init=False, repr=False)
     _link: Link | None = field(default=None, init=False, repr=False)
 
@@ -102,15 +109,21 @@ class TrainedArm:
         headed = tuple(headed_tasks(plan, tasks, self.others or {}).values())
         link = self._link_for(plan, Blueprint(self.network or self.source, headed), draw.seed)
         seeded = plan.model_copy(update={"seed": draw.seed})
+        beside = {
+            name: pair.link(plan.models[name], headed_tasks(plan, tasks, self.others or {}), seed=draw.seed)
+            for name, pair in (self.models or {}).items()
+            if name in plan.models
+        }
         return open_workspace(
             seeded,
             target,
             self.prepared.inputs,
-            {"student": link},
+            {"student": link, **beside},
             tasks,
             draw,
             settings=self.settings,
             others=self.others,
+            own_inputs=self.own_inputs,
         )
 
     def _link_for(self, plan: Plan, blueprint: Blueprint, seed: int) -> Link:
@@ -143,8 +156,8 @@ class TrainedArm:
             work.features("student", np.arange(len(target)) if not trains else target.pool)
         for stage in trains:
             if stage.frozen_prefix is not None:
-                cut = work.models["student"].trunk.cut_after(stage.frozen_prefix)
-                work.embedder("student", cut).compute(target.pool)
+                cut = work.models[stage.model].trunk.cut_after(stage.frozen_prefix)
+                work.embedder(stage.model, cut).compute(target.pool)
         return time.monotonic() - start
 
 

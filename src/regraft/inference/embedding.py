@@ -208,7 +208,7 @@ class Embedder:
         batch = LazyBatch(lambda: self._moved(self.inputs.batch(pieces, view=view)))
         activation = self.through._take(pieces, view).to(self.device)
         with torch.inference_mode():
-            value = self.trunk.suffix(activation, batch, cut=self.through.cut)
+            value = self.trunk.between(activation, batch, start=self.through.cut, stop=self.cut)
         return value.cpu().clone()
 
     def _take(self, pieces: np.ndarray, view: View | None) -> Tensor:

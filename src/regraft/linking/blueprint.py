@@ -8,14 +8,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from regraft.core.errors import PlanError
 from regraft.core.task_spec import TaskSpec
 from regraft.linking.fixes.applying import apply_fixes
 from regraft.linking.fixes.fix import Fix
 from regraft.linking.grafted import Grafted, head_key
 from regraft.linking.network import Call, Network, Whole, tensors_in
-from regraft.sources import Source, build_trunk, example_batch
+from regraft.sources import NativeHead, Source, build_trunk, example_batch, open_weights
 from regraft.sources.skeleton import weightless
-from regraft.tasks import Task, build_head
+from regraft.tasks import Task, build_head, make_task
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,15 @@ class Blueprint:
         Hyper-parameters of the network that are set after it is built.
     heads
         By output, what rebuilds a head that is not its task's own; see :func:`regraft.tasks.build_head`.
+    native
+        Whether the heads are the source's own, see :func:`native_blueprint`.
     """
 
     source: Source
     tasks: tuple[Task, ...]
     fixes: tuple[Fix, ...] = ()
     heads: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    native: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tasks", tuple(self.tasks))
@@ -82,6 +86,34 @@ class Blueprint:
     def fixed(self, fixes: tuple[Fix, ...]) -> Blueprint:
         """With these hyper-parameters set as well."""
         return replace(self, fixes=(*self.fixes, *fixes))
+
+
+NATIVE = "native"
+"""What the one head is called that comes with a network."""
+
+
+def native_blueprint(source: Source, network: Source) -> Blueprint:
+    """The model of ``network`` with the heads of ``source`` itself, those for classes.
+
+    An output has the name that it had in the run that the source is, or ``native``. Raises ``PlanError``
+    where the source brings no such head.
+    """
+    tasks = tuple(make_task(_native_spec(source, head)) for head in source.heads if head.kind != "regression")
+    if source.weights is None or not tasks:
+        raise PlanError(
+            f"a model is to have the own head of {source.name} (heads: source), which brings none that tells "
+            "classes apart. Take a source with a head (packaged:efficientnet-lite0, torchvision:.., timm:.., "
+            "or the folder of a run), or leave its classes out: the strategies l2sp and bss, and the term "
+            "distil-features, need none"
+        )
+    return Blueprint(network, tasks, native=True)
+
+
+def _native_spec(source: Source, head: NativeHead) -> TaskSpec:
+    shape = open_weights(source).shape(head.weight)
+    count = shape[0] if shape else 0
+    names = head.classes if len(head.classes) == count else tuple(str(number) for number in range(count))
+    return TaskSpec(head.output or NATIVE, head.kind, names)
 
 
 @dataclass(frozen=True)

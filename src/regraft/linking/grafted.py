@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -58,7 +58,7 @@ class Grafted(nn.Module):
         """Features of each example, ``Float[Tensor, "examples width"]``."""
         return pool_pieces(self.trunk(inputs), owners, weights, examples)
 
-    def outputs_from(
+    def run_from(
         self,
         activation: Tensor | None,
         inputs: Batch,
@@ -68,13 +68,20 @@ class Grafted(nn.Module):
         *,
         cut: int,
         mix: Callable[[Tensor], Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        """As :meth:`forward`, from the activation after the first ``cut`` blocks of the trunk.
+        keep: Sequence[int] = (),
+    ) -> tuple[Tensor, dict[str, Tensor], dict[int, Tensor]]:
+        """Features and, as :meth:`forward`, outputs, from the activation after the first ``cut`` blocks.
 
-        ``mix`` is what becomes of the examples' features before the heads read them.
+        ``mix`` is what becomes of the examples' features before the heads read them. Behind the cut the
+        activations after so many blocks as ``keep`` says, ascending, come with them, by that number.
         """
+        kept: dict[int, Tensor] = {}
+        for stop in keep:
+            activation = self.trunk.between(activation, inputs, start=cut, stop=stop)
+            kept[stop], cut = activation, stop
         features = pool_pieces(self.trunk.suffix(activation, inputs, cut=cut), owners, weights, examples)
-        return self.head_outputs(features if mix is None else mix(features))
+        read = features if mix is None else mix(features)
+        return read, self.head_outputs(read), kept
 
     def own_heads(self) -> dict[str, dict[str, Any]]:
         """By output, what rebuilds a head that is not its task's own; empty where all are."""

@@ -46,6 +46,9 @@ class ModelSpec(_Part):
     """Renamings, ``REGEX=>TO``, that help the link."""
     waive: tuple[str, ...] = ()
     """Patterns of rows that are excused from being covered."""
+    heads: Literal["target", "source"] = "target"
+    """The target's heads, or the source's own, which tell apart what the source was trained for; such a model
+    is read by terms and never trained."""
     average_of: Name | None = None
     """The model that this one is the moving average of."""
     decay: Fraction | None = None

@@ -61,7 +61,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def _head(task: TaskSpec) -> NativeHead:
     stem = f"heads.output_{task.name.replace('.', '_')}"
-    return NativeHead(f"{stem}.weight", f"{stem}.bias", task.classes, task.name)
+    return NativeHead(f"{stem}.weight", f"{stem}.bias", task.classes, task.name, task.kind)
 
 
 def _licence(folder: Path) -> str:

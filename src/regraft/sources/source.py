@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regraft.core.preprocessing import Preprocessing
+from regraft.core.task_spec import TaskKind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,12 +59,15 @@ class NativeHead:
         What the rows stand for, in order; empty where unknown.
     output
         The named output of a finished run; empty for a network's one native head.
+    kind
+        What kind of task it solves.
     """
 
     weight: str
     bias: str = ""
     classes: tuple[str, ...] = ()
     output: str = ""
+    kind: TaskKind = "multiclass"
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -163,6 +163,15 @@ class Trunk(nn.Module):
             activation = block.run(self.network, activation, inputs)
         return activation
 
+    def between(self, activation: Tensor | None, inputs: Batch, *, start: int, stop: int) -> Tensor:
+        """The activation after the first ``stop`` blocks, from that after the first ``start``."""
+        if self._found is not None and start < stop:
+            return self._found.run(self.network, start, stop, activation, inputs)
+        for block in self._written[start:stop]:
+            activation = block.run(self.network, activation, inputs)
+        assert activation is not None
+        return activation
+
     def suffix(self, activation: Tensor | None, inputs: Batch, *, cut: int) -> Tensor:
         """Pooled features from the activation after the first ``cut`` blocks."""
         if self._found is not None and cut == 0:

@@ -61,6 +61,11 @@ class ImageInputs:
         """Per example a hash of its content under its preprocessing."""
         return content_keys(self.hashes, self.preprocessing.fingerprint)
 
+    def _drawn_by(self, piece: int, view: View) -> str:
+        """What the random numbers of a view are keyed by, beside what the view itself says."""
+        own = self.keys[piece]
+        return content_keys([self.hashes[piece]], view.drawn_for)[0] if view.drawn_for else own
+
     def batch(self, pieces: np.ndarray, *, view: View | None = None) -> dict[str, Tensor]:
         """Normalised pixels of the given pieces; of a random view of them if one is asked for.
 
@@ -74,7 +79,9 @@ class ImageInputs:
         stacked = np.empty((len(pieces), height, width, self.preprocessing.channels), dtype=np.uint8)
         for place, piece in enumerate(pieces):
             pixels = self.pixels[int(piece)]
-            stacked[place] = pixels if view is None else random_view(pixels, view, self.keys[int(piece)])
+            stacked[place] = (
+                pixels if view is None else random_view(pixels, view, self._drawn_by(int(piece), view))
+            )
         values = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float().div_(255)
         mean = torch.tensor(self.preprocessing.mean).view(1, -1, 1, 1)
         std = torch.tensor(self.preprocessing.std).view(1, -1, 1, 1)

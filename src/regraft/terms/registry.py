@@ -8,8 +8,14 @@ from typing import Any
 
 from regraft.core.errors import PlanError
 from regraft.terms.averages import AverageRule, Greedy, Interpolation, Mean
+from regraft.terms.bss import BSS
+from regraft.terms.co_tuning import CoTuning
 from regraft.terms.combine import CombineRule, GradNorm, PCGrad, Sum
+from regraft.terms.delta import Delta
+from regraft.terms.distillation import DistilFeatures, Distillation
 from regraft.terms.entropy import Entropy
+from regraft.terms.l2sp import L2SP
+from regraft.terms.lwf import LwF
 from regraft.terms.solvers import (
     Calibration,
     Neighbours,
@@ -23,7 +29,17 @@ from regraft.terms.solvers import (
 from regraft.terms.supervised import Supervised
 from regraft.terms.term import Term
 
-TERMS: dict[str, type[Term]] = {"supervised": Supervised, "entropy": Entropy}
+TERMS: dict[str, type[Term]] = {
+    "supervised": Supervised,
+    "entropy": Entropy,
+    "l2sp": L2SP,
+    "bss": BSS,
+    "distillation": Distillation,
+    "distil-features": DistilFeatures,
+    "lwf": LwF,
+    "delta": Delta,
+    "co-tuning": CoTuning,
+}
 COMBINE_RULES: dict[str, type[CombineRule]] = {"sum": Sum, "pcgrad": PCGrad, "gradnorm": GradNorm}
 SOLVERS: dict[str, Callable[..., Solution | Neighbours]] = {
     "ridge": solve_ridge,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from regraft.core.errors import PlanError
+from regraft.core.task_spec import TaskSpec
 from regraft.tasks import Task
 
 Outputs = Mapping[str, Tensor]
@@ -38,6 +40,33 @@ class Partner:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """What a block of a model gives, by pieces: an example is one or more (a long text is several chunks).
+
+    Attributes
+    ----------
+    values
+        ``(pieces, channels, height, width)``, channels last in some networks; ``(pieces, length, width)`` of
+        token sequences; ``(pieces, width)`` behind a pooling.
+    owners
+        ``int64 (pieces,)``: the example that each belongs to, by its place in the slice.
+    weights
+        ``float32 (pieces,)``: its share of the example.
+    lengths
+        ``int64 (pieces,)``: how much of the second dimension is no padding; None where nothing is padded.
+    """
+
+    values: Tensor
+    owners: Tensor
+    weights: Tensor
+    lengths: Tensor | None = None
+
+
+def _not_given(*names: str) -> NoReturn:
+    raise PlanError(f"this step gives no features, weights or other facts of {' and '.join(names)}")
+
+
+@dataclass(frozen=True)
 class StepContext:
     """What a term may read in one step.
 
@@ -60,6 +89,22 @@ class StepContext:
     frequencies
         By stream, then by output with classes: how often each class occurs among all of the stream's
         examples, ``Float[Tensor, "K"]``.
+    counts
+        By stream: how many of the whole batch's examples are looked at; see :meth:`share`.
+    features
+        ``features(model, stream)``: what the model's heads read, ``Float[Tensor, "examples width"]``,
+        computed in the same pass as its outputs.
+    weights
+        ``weights(model)``: the parameters that the stage trains, by name, as they are now.
+    start
+        ``start(model)``: the same parameters as the link gave them, for terms that say that they need them
+        (:attr:`Term.needs`).
+    carried
+        ``carried(model)``: names of the parameters that receive source weights, in part or whole; what the
+        stage trains beside them is specific to the target.
+    maps
+        ``maps(model, stream, block)``: the activations after a named block, from the same pass as the
+        outputs, for blocks that the term names (:attr:`Term.blocks`).
     """
 
     outputs: Callable[[str, str], Outputs]
@@ -70,6 +115,59 @@ class StepContext:
     whole: Mapping[str, Labels] = field(default_factory=dict)
     partners: Mapping[str, Partner] = field(default_factory=dict)
     frequencies: Mapping[str, Labels] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    features: Callable[[str, str], Tensor] = _not_given
+    weights: Callable[[str], Mapping[str, Tensor]] = _not_given
+    start: Callable[[str], Mapping[str, Tensor]] = _not_given
+    carried: Callable[[str], frozenset[str]] = _not_given
+    maps: Callable[[str, str, str], Maps] = _not_given
+
+    def share(self, stream: str) -> float:
+        """Which share of a stream's batch is looked at: 1 but where the batch is computed in slices.
+
+        What is no mean over examples is multiplied by it, so that slices of a batch add up.
+        """
+        return self.counts.get(stream, self.sizes[stream]) / max(self.sizes[stream], 1)
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a term may read once, before the first step of its stage.
+
+    Attributes
+    ----------
+    tasks
+        By output.
+    heads
+        ``heads(model)``: by output, the heads of a model that the stage reads.
+    specs
+        ``specs(model)``: by output, what kind of task the model's heads solve, and its classes: those of the
+        target, or of the model's source (``heads: source``).
+    width
+        ``width(model)``: how many features its heads read.
+    features
+        ``features(model, stream)``: of every example that the stream reads, as it is, the features that a
+        model gives which the stage does not train, ``Float[Tensor, "examples width"]``, and its labels by
+        output. Computed once, so that what follows from them is the same in a run that goes on.
+    frozen
+        The models that do not move in the stage.
+    """
+
+    tasks: Mapping[str, Task]
+    heads: Callable[[str], Mapping[str, nn.Module]]
+    specs: Callable[[str], Mapping[str, TaskSpec]]
+    width: Callable[[str], int]
+    features: Callable[[str, str], tuple[Tensor, Labels]]
+    frozen: frozenset[str] = frozenset()
+
+    def same_width(self, term: str, one: str, other: str) -> None:
+        """Raise :class:`PlanError` unless the features of two models have one width."""
+        widths = self.width(one), self.width(other)
+        if widths[0] != widths[1]:
+            raise PlanError(
+                f"the term {term!r} compares features of {one!r} ({widths[0]} numbers) with those of "
+                f"{other!r} ({widths[1]}): take a source with as many, or compare predictions (distillation)"
+            )
 
 
 @dataclass(frozen=True)
@@ -81,6 +179,16 @@ class TermValue:
 
     total: Tensor
     per_example: Tensor
+
+    @classmethod
+    def of_batch(cls, value: Tensor, context: StepContext, stream: str) -> TermValue:
+        """A value of a whole batch that is no mean over its examples, as a penalty on weights is.
+
+        A slice has its share of it, and each example an equal one.
+        """
+        each = value.detach() / max(context.sizes[stream], 1)
+        count = context.counts.get(stream, context.sizes[stream])
+        return cls(value * context.share(stream), each.expand(count))
 
 
 class Term(abc.ABC):
@@ -98,6 +206,13 @@ class Term(abc.ABC):
     """Names of its options."""
     reads_labels: ClassVar[bool] = False
     """Whether its streams have to be labelled."""
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What it reads beyond outputs, features and labels: ``weights`` (which then have to be whole, not
+    divided among processes), ``start`` (which is kept for it)."""
+    reads_models: ClassVar[tuple[int, int]] = (1, 1)
+    """How many models it reads, at least and at most."""
+    own: nn.Module | None = None
+    """What :meth:`make_module` made, once its stage has begun."""
 
     def __init__(
         self,
@@ -108,6 +223,13 @@ class Term(abc.ABC):
         options: Mapping[str, Any],
     ):
         self.models, self.streams, self.outputs, self.options = models, streams, outputs, options
+        least, most = self.reads_models
+        if not least <= len(models) <= most:
+            wanted = f"{least}" if least == most else f"{least} to {most}"
+            raise PlanError(
+                f"the term {self.name!r} reads {wanted} model{'s' * (most > 1)} and names "
+                f"{', '.join(models) or 'none'}: --set terms.N.models=[..]"
+            )
         strange = [name for name in options if name not in self.takes]
         if strange:
             raise PlanError(
@@ -117,8 +239,13 @@ class Term(abc.ABC):
 
     @property
     def name(self) -> str:
-        """What plans call it."""
-        return type(self).__name__.lower()
+        """What plans call it: the class's name in small letters, words joined by dashes."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(self).__name__).lower()
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of the blocks of its models whose activations it reads."""
+        return ()
 
     def looked_at(self, tasks: Mapping[str, Task]) -> tuple[str, ...]:
         """Names of the outputs that it looks at."""
@@ -132,6 +259,20 @@ class Term(abc.ABC):
                 f"the term {self.name!r} looks at the output {', '.join(strange)}; the data have: "
                 f"{', '.join(tasks)}"
             )
+
+    def prepare(self, stage: StageContext) -> None:  # noqa: B027 - most terms have nothing to learn
+        """Learn what it has to know before the first step: a function of the plan and the data alone.
+
+        It is called anew in a run that goes on, after ``own`` was made and before that is put back.
+        """
+
+    def make_module(self, stage: StageContext) -> nn.Module | None:
+        """Parts of its own that are trained, as a projector; None where it has none.
+
+        They learn at the head's rate, are kept in checkpoints, and are no part of the model that a run
+        leaves. Random numbers drawn here are a function of seed, stage and term.
+        """
+        return None
 
     @abc.abstractmethod
     def __call__(self, context: StepContext) -> TermValue:

@@ -34,6 +34,8 @@ class Lockstep:
     def __init__(self, processes: Processes, model: Grafted):
         self.processes, self.model = processes, model
         self._drawn = False
+        self.beside: tuple[Tensor, ...] = ()
+        """What is trained beside the model, whole in every process."""
         self.sharded: Sharded | None = None
         processes.spread([*model.parameters(), *model.buffers()])
 
@@ -102,7 +104,8 @@ class Lockstep:
             if self.sharded:
                 raise  # the others wait in the middle of a layer: they are told by cut connections
             failure = error
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        inside = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        trained: list[Tensor] = [*inside, *self.beside]
         here = [float(parameter.grad is not None) for parameter in trained]
         total, *present = self.processes.settle([loss, *here], failure)
         used = [p for p, count in zip(trained, present, strict=True) if count and not is_divided(p)]

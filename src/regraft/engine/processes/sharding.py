@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from regraft.core.errors import PlanError
+from regraft.terms import find_term
 
 if TYPE_CHECKING:
     from regraft.engine.processes.group import Processes
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from regraft.linking import Grafted
     from regraft.plans import Plan, TrainStage
 
-_FORWARD = "outputs_from"
+_FORWARD = "run_from"
 _TOLERANCE = 1e-5  # of the largest output
 _HOOKS = (
     "_forward_pre_hooks",
@@ -141,6 +142,12 @@ def check_divisible(settings: Settings, plan: Plan, stage: TrainStage) -> None:
         raise PlanError(
             f"the model {followers[0]!r} follows {stage.model!r} by its whole weights, and --sharding "
             f"{settings.sharding} divides them: leave one of the two out"
+        )
+    reading = [term.computes for term in stage.terms if "weights" in find_term(term.computes).needs]
+    if reading:
+        raise PlanError(
+            f"the term {reading[0]!r} reads whole weights, and --sharding {settings.sharding} divides them: "
+            "leave one of the two out"
         )
     if settings.precision == "float16":
         raise PlanError(

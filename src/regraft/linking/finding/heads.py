@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from regraft.core.task_spec import TaskSpec
-from regraft.linking.blueprint import Blueprint, Slot
+from regraft.linking.blueprint import NATIVE, Blueprint, Slot
 from regraft.linking.grafted import head_key
 from regraft.linking.origin import Origin
 from regraft.linking.recipe import Recipe
@@ -24,6 +24,33 @@ def head_rows(heads: Sequence[NativeHead], slots: Sequence[Slot], shapes: Mappin
         for slot in slots
         if not slot.tied_to
     ]
+
+
+def native_rows(heads: Sequence[NativeHead], slots: Sequence[Slot], shapes: Mapping[str, Shape]) -> list[Row]:
+    """A row for each tensor of heads that are the source's own: each is copied as it is."""
+    return [_native_row(slot, heads, shapes) for slot in slots if not slot.tied_to]
+
+
+def _native_row(slot: Slot, heads: Sequence[NativeHead], shapes: Mapping[str, Shape]) -> Row:
+    assert slot.task is not None
+    head = next(head for head in heads if (head.output or NATIVE) == slot.task.name)
+    key = _key(head, slot, slot.task)
+    if key not in shapes:
+        return fresh_row(slot, "the source's own head has none", role="specific")
+    if shapes[key] != slot.shape:
+        rule = "the source's own head does not read its pooled features"
+        return fresh_row(slot, rule, role="shared", source=key, source_shape=shapes[key])
+    return Row(
+        target=slot.name,
+        source=key,
+        rule="the source's own head",
+        transform="",
+        target_shape=slot.shape,
+        source_shape=slot.shape,
+        action="copied",
+        role="shared",
+        kind=slot.kind,
+    )
 
 
 def _head_row(slot: Slot, heads: Sequence[NativeHead], shapes: Mapping[str, Shape]) -> Row:

@@ -14,7 +14,7 @@ from regraft.linking.blueprint import HEADS, Blueprint, Slot
 from regraft.linking.finding.assign import Pair, assign
 from regraft.linking.finding.copies import one_copy
 from regraft.linking.finding.execution import executed_units
-from regraft.linking.finding.heads import head_rows, whole_head_rows
+from regraft.linking.finding.heads import head_rows, native_rows, whole_head_rows
 from regraft.linking.finding.joining import join_alike
 from regraft.linking.finding.names import Match, Rename, match_names
 from regraft.linking.finding.recipes import Made, recipes_of
@@ -209,7 +209,9 @@ def _find_rows(case: _Case, renames: Sequence[Rename]) -> tuple[Row, ...]:
     for slot in case.shared:
         if slot.name not in rows:
             rows[slot.name] = _open_row(slot, found.get(slot.local), case, closed)
-    rows.update({row.target: row for row in head_rows(case.origin.heads, case.heads, case.shapes)})
+    native = isinstance(case.blueprint, Blueprint) and case.blueprint.native
+    rows_of = native_rows if native else head_rows
+    rows.update({row.target: row for row in rows_of(case.origin.heads, case.heads, case.shapes)})
     rows.update({slot.name: _tied_row(slot, rows[slot.tied_to]) for slot in case.slots if slot.tied_to})
     return tuple(rows[slot.name] for slot in case.slots)
 

@@ -1,0 +1,118 @@
+"""The co-tuning term: the source's head learns from the target's labels, through what both call alike."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from regraft.core.errors import PlanError
+from regraft.tasks import Task
+from regraft.terms.term import Labels, StageContext, StepContext, Term, TermValue
+
+_CLASSES = ("binary", "multiclass")
+
+
+class CoTuning(Term):
+    """Co-Tuning (You et al. 2020, "Co-Tuning for transfer learning"), its relationship taken directly.
+
+    ``L = -1/N sum_i sum_s p(s | y_i) log softmax(h(f_i))_s``,  ``p(s | t)`` the mean of ``q_s`` in class t,
+
+    summed over outputs and the source's own heads: q (``Float[Tensor, "S"]``) are the probabilities that the
+    unchanged source gives its S classes for a training example, ``f_i`` the student's features, and h a copy
+    of the source's head that is trained with the student and then dropped. A class without a training
+    example has the mean over all. N counts the examples of the batch whose label is known.
+
+    The paper first calibrates q on data of the source, which are not here: q is taken as it is. The
+    relationship is the paper's direct approach, which fits nothing and so suits few labels. Where examples
+    are mixed in pairs, ``p`` is mixed as they are.
+
+    It reads two models, the student and its source with its own heads (``heads: source``), in this order, one
+    labelled stream of the target, and outputs with exclusive classes. The paper's weight is 2.3.
+    """
+
+    name = "co-tuning"
+    reads_labels: ClassVar[bool] = True
+    reads_models: ClassVar[tuple[int, int]] = (2, 2)
+
+    def __init__(self, **given: Any):
+        super().__init__(**given)
+        self.related: dict[str, list[Tensor]] = {}
+        """By output, for each of the source's heads p(s | t), ``Float[Tensor, "T S"]``."""
+
+    def check(self, tasks: Mapping[str, Task]) -> None:
+        """See :meth:`Term.check`."""
+        super().check(tasks)
+        wrong = [name for name in self.looked_at(tasks) if tasks[name].spec.kind not in _CLASSES]
+        if wrong:
+            raise PlanError(
+                f"the term 'co-tuning' relates classes that exclude each other, and {', '.join(wrong)} has "
+                "none: name the outputs that it is for, as in outputs: [label]"
+            )
+
+    def make_module(self, stage: StageContext) -> nn.Module:
+        """Copies of the source's heads, to be trained with the student's layers."""
+        student, source = self.models
+        stage.same_width(self.name, student, source)
+        return nn.ModuleList([copy.deepcopy(head).requires_grad_(True) for head in self._heads(stage)])
+
+    def prepare(self, stage: StageContext) -> None:
+        """Find out what the source calls the examples of each class."""
+        features, labels = stage.features(self.models[1], self.streams[0])
+        with torch.no_grad():
+            given = [head(features).softmax(1) for head in self._heads(stage)]
+        self.related = {
+            name: [_means(values, labels[name], stage.tasks[name].outputs) for values in given]
+            for name in self.looked_at(stage.tasks)
+        }
+
+    def _heads(self, stage: StageContext) -> list[nn.Module]:
+        source = self.models[1]
+        heads, specs = stage.heads(source), stage.specs(source)
+        found = [head for name, head in heads.items() if specs[name].kind in _CLASSES]
+        if not found:
+            raise PlanError(
+                f"the term 'co-tuning' reads {source!r}, which has no head for exclusive classes: take a "
+                "source that has one"
+            )
+        return found
+
+    def __call__(self, context: StepContext) -> TermValue:
+        """See :class:`Term`."""
+        assert isinstance(self.own, nn.ModuleList)
+        stream = self.streams[0]
+        features = context.features(self.models[0], stream)
+        logs = [head(features).log_softmax(1) for head in self.own]
+        parts = [self._of_output(name, logs, context) for name in self.looked_at(context.tasks)]
+        per_example = torch.stack(parts).sum(0)
+        return TermValue(per_example.sum(), per_example.detach())
+
+    def _of_output(self, output: str, logs: list[Tensor], context: StepContext) -> Tensor:
+        stream = self.streams[0]
+        losses = self._losses(output, logs, context.labels[stream])
+        partner = context.partners.get(stream)
+        if partner is not None:
+            others = self._losses(output, logs, partner.labels)
+            losses = partner.share * losses + (1 - partner.share) * others
+        return losses / max(context.known[stream][output], 1)
+
+    def _losses(self, output: str, logs: list[Tensor], labels: Labels) -> Tensor:
+        """Cross-entropy of each example, ``Float[Tensor, "examples"]``; 0 where its label is missing."""
+        own = labels[output].long()
+        wanted = [related[own.clamp(min=0)] for related in self.related[output]]
+        each = torch.stack([-(p * log).sum(1) for p, log in zip(wanted, logs, strict=True)]).sum(0)
+        return torch.where(own >= 0, each, torch.zeros_like(each))
+
+
+def _means(given: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """The mean of each class's rows, ``Float[Tensor, "T S"]``; of all rows where it has none."""
+    known = labels >= 0
+    if not bool(known.any()):
+        return given.mean(0).expand(classes, -1).clone()
+    rows, own = given[known], labels[known].long()
+    sums = given.new_zeros(classes, given.shape[1]).index_add(0, own, rows)
+    counts = torch.bincount(own, minlength=classes)[:, None].to(sums)
+    return torch.where(counts > 0, sums / counts.clamp(min=1), rows.mean(0))

@@ -66,6 +66,7 @@ def both(patterns: tuple[str, ...], **options: object) -> Case:
 
 LAST = {IMAGES: after("stages2"), TEXTS: after("encoder.layer.1")}
 LAST_THREE = {IMAGES: after("stages?"), TEXTS: EVERYTHING}
+NO_HEAD = {TEXTS: "brings no head of its own"}
 CASES: dict[str, Case] = {
     "probe": both(HEAD),
     "probe:logistic": both(HEAD),
@@ -88,6 +89,12 @@ CASES: dict[str, Case] = {
     "multitask": Case(LAST_THREE),
     "multitask:pcgrad": Case(LAST_THREE),
     "multitask:gradnorm": Case(LAST_THREE),
+    "l2sp:1": Case(LAST),
+    "delta:1": Case(LAST),
+    "bss:1": Case(LAST),
+    "co-tuning:1": Case(LAST, refuses=NO_HEAD),
+    "lwf:1": Case(LAST, refuses=NO_HEAD),
+    "distil": Case({IMAGES: after("stages?"), TEXTS: EVERYTHING}),
     "full": both(EVERYTHING, statistics=True),
     "scratch": both(EVERYTHING, statistics=True),
 }

@@ -63,8 +63,12 @@ def test_everything_else_trains_every_block(bench: Bench, name: str) -> None:
     assert trained_blocks(bench, bench.plan(name)) == {*owners, "head"}
 
 
-def test_only_scratch_starts_afresh(bench: Bench) -> None:
-    started = {name: bench.plan(name).models["student"].initialise for name in STRATEGIES}
+OWN_HEAD = ("co-tuning", "lwf")
+"""Strategies that need a source with a head of its own, which MiniLM has not."""
+
+
+def test_only_scratch_starts_afresh(images: Bench) -> None:
+    started = {name: images.plan(name).models["student"].initialise for name in STRATEGIES}
     assert {name for name, how in started.items() if how == "fresh"} == {"scratch"}
 
 
@@ -74,6 +78,10 @@ def test_a_plan_says_how_its_source_was_opened(images: Bench) -> None:
 
 @pytest.mark.parametrize("name", [*STRATEGIES, "probe:logistic", "lpft:all", "scratch:fast", "wise-ft:0.5"])
 def test_every_plan_survives_its_file(bench: Bench, name: str) -> None:
+    if name in OWN_HEAD and not bench.source.heads:
+        with pytest.raises(PlanError, match=f"{name} needs what the source itself tells apart"):
+            bench.plan(name)
+        return
     plan = bench.plan(name)
     assert plan_from_yaml(plan_to_yaml(plan)) == plan
 

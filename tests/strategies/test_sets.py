@@ -51,8 +51,16 @@ SAID = {
     ("transformer", "norm-only"): "trains head; a part of embeddings, layer.{0..1}: 194 of 4,610 parameters. "
     "Frozen: nothing.",
 }
+OWN_HEAD = "needs what the source itself tells apart"
 REFUSED = {
-    ("recurrent", "norm-only"): "norm-only trains each scale of the network, and that of recurrent-0 has none"
+    ("transformer", "co-tuning"): OWN_HEAD,
+    ("transformer", "lwf"): OWN_HEAD,
+    ("recurrent", "co-tuning"): OWN_HEAD,
+    ("recurrent", "lwf"): OWN_HEAD,
+    (
+        "recurrent",
+        "norm-only",
+    ): "norm-only trains each scale of the network, and that of recurrent-0 has none",
 }
 WHOLE = ("full", "scratch", "layer-decay", "surgical", "lpft:all", "gradual")
 

@@ -83,12 +83,16 @@ def cut_before(situation: Situation, tuned: Sequence[str]) -> str | None:
 
 
 def graded_groups(
-    blocks: Sequence[str], rate: float, *, decay: float = DECAY_PER_BLOCK
+    blocks: Sequence[str],
+    rate: float,
+    *,
+    decay: float = DECAY_PER_BLOCK,
+    weight_decay: float = WEIGHT_DECAY,
 ) -> tuple[GroupSpec, ...]:
     """One group a block: block ``i`` of ``n`` learns at ``rate * decay ** (n - 1 - i)``."""
     last = len(blocks) - 1
     return tuple(
-        GroupSpec(match=(block,), rate=rounded(rate * decay ** (last - i)), weight_decay=WEIGHT_DECAY)
+        GroupSpec(match=(block,), rate=rounded(rate * decay ** (last - i)), weight_decay=weight_decay)
         for i, block in enumerate(blocks)
     )
 
@@ -113,6 +117,7 @@ def tuned_plan(
     streams: Mapping[str, StreamSpec] | None = None,
     before: Sequence[Stage] = (),
     reads: tuple[str, ...] = (),
+    weight_decay: float = WEIGHT_DECAY,
 ) -> Plan:
     """Solve the head, then tune the last blocks with it: ``lpft``, and whatever adds terms to it.
 
@@ -130,12 +135,17 @@ def tuned_plan(
         Stages between the head's and the tuning, which may leave artefacts.
     reads
         The artefacts that the tuning reads.
+    weight_decay
+        Of the last blocks; 0 beside a term that says itself what weights are drawn to.
     """
     last = last_blocks(situation, argument)
     tuned = with_fresh(situation, last)
     new = tuned[: len(tuned) - len(last)]
     cut = cut_before(situation, tuned)
-    groups = (*((GroupSpec(match=new, rate=RATE),) if new else ()), *graded_groups(last, RATE))
+    groups = (
+        *((GroupSpec(match=new, rate=RATE),) if new else ()),
+        *graded_groups(last, RATE, weight_decay=weight_decay),
+    )
     tune = TrainStage(
         name="tune",
         reads=reads,

@@ -8,11 +8,17 @@ from regraft.core.errors import PlanError, UsageError
 from regraft.linking import Link
 from regraft.plans import DrawSpec, Plan
 from regraft.strategies.bitfit import BitFit
+from regraft.strategies.bss import BSS
+from regraft.strategies.co_tuning import CoTuning
+from regraft.strategies.delta import Delta
+from regraft.strategies.distil import Distil
 from regraft.strategies.full import Full
 from regraft.strategies.gradual import Gradual
 from regraft.strategies.joint import Joint
+from regraft.strategies.l2sp import L2SP
 from regraft.strategies.layer_decay import LayerDecay
 from regraft.strategies.lpft import LPFT
+from regraft.strategies.lwf import LwF
 from regraft.strategies.multitask import MultiTask
 from regraft.strategies.norm_only import NormOnly
 from regraft.strategies.partial import Partial
@@ -38,6 +44,12 @@ _ALL: tuple[type[Strategy], ...] = (
     Soup,
     Joint,
     MultiTask,
+    L2SP,
+    Delta,
+    BSS,
+    CoTuning,
+    LwF,
+    Distil,
     Full,
     Scratch,
 )

@@ -56,6 +56,22 @@ class Situation:
         )
         return {"student": spec}
 
+    def native(self, strategy: str) -> ModelSpec:
+        """The source as it is, with its own heads. Raises :class:`PlanError` where it brings none."""
+        source = self.link.source
+        if not source.heads:
+            raise PlanError(
+                f"{strategy} needs what the source itself tells apart, and {source.name} brings no head of "
+                "its own: take a source with one, or l2sp, bss or delta, which need none"
+            )
+        return ModelSpec(source=source.name, options=source.options, heads="source")
+
+    @property
+    def exclusive(self) -> tuple[str, ...]:
+        """Names of the outputs whose classes exclude each other."""
+        specs = [task.spec for task in self.link.graft.tasks]
+        return tuple(spec.name for spec in specs if spec.kind in ("binary", "multiclass"))
+
 
 def _network(link: Link) -> dict[str, Any]:
     """How a plan names the model's network, where it is not the source's own."""

@@ -1,0 +1,149 @@
+"""Strategies that hold the student to its source or to a teacher, beside PyTorch loops written by hand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from regraft.sources import read_weights
+from tests.engine.conftest import Bench
+from tests.strategies.parity import (
+    Group,
+    Hand,
+    as_whole_epochs,
+    assert_parity,
+    begin,
+    cross_entropy,
+    losses_by_hand,
+    losses_of_engine,
+    within,
+)
+
+NETWORK = "trunk.network."
+BLOCK = {"pictures": "stages2", "phrases": "layer.1"}
+TOLERANCE = {"pictures": 1e-5, "phrases": 1e-6}
+LAST = {"pictures": "stages2", "phrases": "encoder.layer.1"}
+BOTH = pytest.mark.parametrize("kind", ["pictures", "phrases"])
+
+
+def groups(kind: str, decay: float = 0.01) -> list[Group]:
+    return [Group(within("heads"), 1e-4), Group(within(NETWORK + LAST[kind]), 3e-4, decay)]
+
+
+def bench_of(kind: str, request: pytest.FixtureRequest) -> Bench:
+    bench: Bench = request.getfixturevalue(kind)
+    return bench
+
+
+def squares(hand: Hand, prefix: str, start: Mapping[str, Tensor] | None = None) -> Tensor:
+    """The sum of the squares of trained parameters, or of what they moved."""
+    named = [(name, value) for name, value in hand.model.named_parameters() if name.startswith(prefix)]
+    assert named
+    return torch.stack([(v - (start[n] if start else 0)).square().sum() for n, v in named]).sum()
+
+
+@BOTH
+def test_l2sp(kind: str, request: pytest.FixtureRequest) -> None:
+    bench = bench_of(kind, request)
+
+    def loss(hand: Hand) -> Tensor:
+        start = dict(hand.start.named_parameters())
+        near = squares(hand, NETWORK + LAST[kind], start)
+        return cross_entropy(hand) + (0.1 / 2 * near + 0.01 / 2 * squares(hand, "heads"))
+
+    # The solved head's weights are large: losses of a hundred have their last bit at 1e-5.
+    assert_parity(bench, bench.plan("l2sp:1"), groups(kind, 0.0), loss=loss, tolerance=TOLERANCE[kind])
+
+
+@BOTH
+def test_bss(kind: str, request: pytest.FixtureRequest) -> None:
+    bench = bench_of(kind, request)
+
+    def loss(hand: Hand) -> Tensor:
+        return cross_entropy(hand) + 1e-3 * torch.linalg.svdvals(hand.features())[-1].square()
+
+    assert_parity(bench, bench.plan("bss:1"), groups(kind), loss=loss)
+
+
+@BOTH
+def test_delta(kind: str, request: pytest.FixtureRequest) -> None:
+    bench = bench_of(kind, request)
+
+    def loss(hand: Hand) -> Tensor:
+        cut = hand.model.trunk.cut_after(BLOCK[kind])
+        one, other = (m.trunk.prefix(hand.batch, cut=cut) for m in (hand.model, hand.start))
+        assert one is not None
+        assert other is not None
+        squares_of = (one - other).square()
+        if kind == "pictures":
+            apart = squares_of.sum(1).mean((1, 2)) / 2
+        else:
+            mask = hand.batch["attention_mask"].float()
+            apart = (squares_of.sum(2) * mask).sum(1) / mask.sum(1) / 2
+        held = hand.pooled(apart[:, None]).mean()
+        return cross_entropy(hand) + 0.01 * held + 0.01 / 2 * squares(hand, "heads")
+
+    assert_parity(bench, bench.plan("delta:1"), groups(kind, 0.0), loss=loss)
+
+
+def own_head(bench: Bench) -> nn.Linear:
+    """The source's own head."""
+    weights = read_weights(bench.source)
+    rows, width = weights["classifier.weight"].shape
+    head = nn.Linear(width, rows)
+    head.load_state_dict({name: weights[f"classifier.{name}"] for name in ("weight", "bias")})
+    return head
+
+
+def assert_parity_with_own_head(
+    bench: Bench, strategy: str, kept: Callable[[Hand, nn.Linear, nn.Linear], Tensor]
+) -> None:
+    """As ``assert_parity``, with a copy of the source's own head that is trained beside the new one."""
+    plan = as_whole_epochs(bench.plan(strategy), "schedule.name=constant", "schedule.warmup=0")
+    hand, before = begin(bench, plan, "tune"), own_head(bench).requires_grad_(False)
+    old = copy.deepcopy(before).requires_grad_(True)
+    hand.model.heads["old"] = old
+    losses = losses_by_hand(
+        hand, groups("pictures"), loss=lambda one: cross_entropy(one) + kept(one, old, before)
+    )
+    assert losses_of_engine(bench, plan, "tune") == pytest.approx(losses, abs=1e-6)
+    assert losses[0] - losses[-1] > 1e-4
+
+
+def test_lwf(pictures: Bench) -> None:
+    def kept(hand: Hand, old: nn.Linear, before: nn.Linear) -> Tensor:
+        wanted = (before(hand.features(hand.start)) / 2).softmax(1)
+        return -(wanted * (old(hand.features()) / 2).log_softmax(1)).sum(1).mean()
+
+    assert_parity_with_own_head(pictures, "lwf:1", kept)
+
+
+def test_co_tuning(pictures: Bench) -> None:
+    def kept(hand: Hand, old: nn.Linear, before: nn.Linear) -> Tensor:
+        given, labels = before(hand.features(hand.start)).softmax(1), hand.labels["label"]
+        related = torch.stack([given[labels == one].mean(0) for one in labels.unique()])
+        return -2.3 * (related[labels] * old(hand.features()).log_softmax(1)).sum(1).mean()
+
+    assert_parity_with_own_head(pictures, "co-tuning:1", kept)
+
+
+def test_distil(pictures: Bench) -> None:
+    """The teacher is the source with the head that the student begins with as well."""
+
+    def loss(hand: Hand) -> Tensor:
+        with torch.no_grad():
+            teacher = hand.work.models["teacher"]
+            wanted = (teacher.heads["output_label"](hand.features(teacher)) / 2).softmax(1)
+        found = (hand.logits() / 2).log_softmax(1)
+        return cross_entropy(hand) + 4 * functional.kl_div(found, wanted, reduction="batchmean")
+
+    blocks = {"stages0": 1.69e-4, "stages1": 2.25e-4, "stages2": 3e-4}
+    rates = [Group(within(NETWORK + name), rate, 0.01) for name, rate in blocks.items()]
+    assert_parity(
+        pictures, pictures.plan("distil"), [Group(within("heads"), 1e-4), *rates], loss=loss, tolerance=2e-6
+    )

@@ -29,7 +29,13 @@ def test_lambda_is_a_number_or_learned(tiny_images: Bench) -> None:
     plan = tiny_images.plan("joint:learned")
     assert plan_from_yaml(plan_to_yaml(plan)) == plan
     assert (plan.streams["source"].reads, plan.streams["source"].heads) == ("source", "own")
-    for wrong in ("joint:much", "joint:-1", "joint:nan"):
+    assert plan.stages[-1].groups[0].match == ("heads.output_source_*",)  # type: ignore[union-attr]
+    for name, both in (("joint:shared", [1.0, 1.0]), ("joint:0.3,shared", [1.0, 0.3])):
+        shared = tiny_images.plan(name)
+        assert weights_of(shared) == both
+        assert shared.streams["source"].heads == "shared"
+        assert shared.stages[-1].groups == tiny_images.plan("lpft").stages[-1].groups  # type: ignore[union-attr]
+    for wrong in ("joint:much", "joint:much,shared", "joint:-1", "joint:nan"):
         with pytest.raises(PlanError, match="joint takes lambda behind its colon"):
             find_strategy(wrong)
 

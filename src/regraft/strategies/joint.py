@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from regraft.core.errors import PlanError
-from regraft.plans import Learned, Plan, StopSpec, StreamSpec, TermSpec, TrainStage
+from regraft.plans import GroupSpec, Learned, Plan, StopSpec, StreamSpec, TermSpec, TrainStage
 from regraft.strategies.lpft import LPFT
 from regraft.strategies.strategy import Situation, Strategy
 
 Weight = float | Learned
 LEARNED = ("learned", "alignment", "uncertainty")
 EPOCHS, STEPS, PATIENCE = 20, 2000, 5
+RATE = 1e-3
+SHARED = "shared"
 
 
 class Joint(Strategy):
@@ -18,61 +20,79 @@ class Joint(Strategy):
     W2 is the trunk with the target's head, W1 the source's head: both data sets pass through the same trunk,
     whose blocks are trained as by ``lpft``. Labelled source data are handed over as the stream ``source``
     (``--stream source=DATA``, ``streams={"source": data}``); their outputs get heads of their own, which the
-    finished model leaves out. Where the classes are the same by name one head can serve both:
-    ``--set streams.source.heads=shared``. An epoch is a pass over the source data, and the target's examples
-    come around as often as they have to.
+    finished model leaves out. ``joint:shared`` (``joint:0.3,shared``) has one head for both, where the
+    classes are the same by name. An epoch is a pass over the source data, and the target's examples come
+    around as often as they have to.
 
     ``joint`` has lambda 1, ``joint:0.3`` another one. ``joint:learned`` (or ``joint:alignment``) lowers the
     source's weight while its gradient points against the target's; ``joint:uncertainty`` learns both weights
     from the sizes of the losses. What they are is in the history, line by line.
 
     Source: Caruana (1997), "Multitask learning"; for the weights Du et al. (2018) and Kendall, Gal, Cipolla
-    (2018). Changed for small data: a head that starts solved, and only the last blocks are trained.
+    (2018). Changed for small data: a target head that starts solved, and only the last blocks are trained.
+    The source's head starts at zero and learns at ten times the rate of the target's, or it lags behind.
     """
 
     name = "joint"
     when = "labelled source data are at hand (--stream source=DATA) and the target has few labels"
     cite = "Caruana: Multitask learning. Machine Learning 28, 1997"
-    takes = "lambda, a number (1), or how it is learned: learned (as alignment), alignment, uncertainty"
+    takes = (
+        "lambda, a number (1), or how it is learned: learned (as alignment), alignment, uncertainty; "
+        "then ,shared for one head where both have the same classes"
+    )
 
     def check_argument(self) -> None:
         """Lambda, or how it is learned."""
-        if self.argument not in ("", *LEARNED) and _number(self.argument) is None:
+        if self._lambda not in ("", *LEARNED) and _number(self._lambda) is None:
             raise PlanError(
                 f"joint takes lambda behind its colon, a number from 0 as in joint:0.3, or one of "
                 f"{', '.join(LEARNED)}; got {self.argument!r}"
             )
+
+    @property
+    def _shared(self) -> bool:
+        return self.argument.split(",")[-1] == SHARED
+
+    @property
+    def _lambda(self) -> str:
+        """What is said of lambda."""
+        return self.argument.removesuffix(SHARED).removesuffix(",") if self._shared else self.argument
 
     def plan(self, situation: Situation) -> Plan:
         """The plan of lpft, with a term for the source's examples."""
         base = LPFT().plan(situation)
         source, target = self._weights()
         stages = tuple(
-            _with_source(stage, source, target) if isinstance(stage, TrainStage) else stage
+            self._with_source(stage, source, target) if isinstance(stage, TrainStage) else stage
             for stage in base.stages
         )
         own = base.streams["target"]
-        stream = StreamSpec(reads="source", heads="own", batch=own.batch, views=own.views)
+        stream = StreamSpec(
+            reads="source",
+            heads="shared" if self._shared else "own",
+            batch=own.batch,
+            views=own.views,
+        )
         streams = {"source": stream, **base.streams}
         return base.model_copy(update={"strategy": self.name, "streams": streams, "stages": stages})
 
     def _weights(self) -> tuple[Weight, Weight]:
         """Of the source's and of the target's term."""
-        if self.argument in ("learned", "alignment"):
+        if self._lambda in ("learned", "alignment"):
             return Learned(learned="alignment"), 1.0
-        if self.argument == "uncertainty":
+        if self._lambda == "uncertainty":
             return Learned(learned="uncertainty"), Learned(learned="uncertainty")
-        number = _number(self.argument)
+        number = _number(self._lambda)
         return 1.0, 1.0 if number is None else number
 
-
-def _with_source(stage: TrainStage, source: Weight, target: Weight) -> TrainStage:
-    terms = (
-        TermSpec(computes="supervised", streams=("source",), weight=source),
-        TermSpec(computes="supervised", streams=("target",), weight=target),
-    )
-    stop = StopSpec(epochs=EPOCHS, steps=STEPS, patience=PATIENCE)
-    return stage.model_copy(update={"terms": terms, "stop": stop})
+    def _with_source(self, stage: TrainStage, source: Weight, target: Weight) -> TrainStage:
+        terms = (
+            TermSpec(computes="supervised", streams=("source",), weight=source),
+            TermSpec(computes="supervised", streams=("target",), weight=target),
+        )
+        stop = StopSpec(epochs=EPOCHS, steps=STEPS, patience=PATIENCE)
+        own = () if self._shared else (GroupSpec(match=("heads.output_source_*",), rate=RATE),)
+        return stage.model_copy(update={"terms": terms, "stop": stop, "groups": (*own, *stage.groups)})
 
 
 def _number(text: str) -> float | None:

@@ -67,6 +67,11 @@ def both(patterns: tuple[str, ...], **options: object) -> Case:
 LAST = {IMAGES: after("stages2"), TEXTS: after("encoder.layer.1")}
 LAST_THREE = {IMAGES: after("stages?"), TEXTS: EVERYTHING}
 NO_HEAD = {TEXTS: "brings no head of its own"}
+MIXING = {
+    IMAGES: ("*.stem.0.*", "*.out.*", "*.back.*", *HEAD),
+    TEXTS: ("*.attention.self.*", "*.attention.output.dense.*", *HEAD),
+}
+TWICE = ("stop.epochs=2",)  # the first step of a low-rank product moves one of its factors
 CASES: dict[str, Case] = {
     "probe": both(HEAD),
     "probe:logistic": both(HEAD),
@@ -95,6 +100,12 @@ CASES: dict[str, Case] = {
     "co-tuning:1": Case(LAST, refuses=NO_HEAD),
     "lwf:1": Case(LAST, refuses=NO_HEAD),
     "distil": Case({IMAGES: after("stages?"), TEXTS: EVERYTHING}),
+    "lora:2": Case(MIXING, changes=TWICE),
+    "dora:2": Case(MIXING, changes=TWICE),
+    "ia3": Case({IMAGES: MIXING[IMAGES], TEXTS: ("*.key.*", "*.value.*", "*[01].output.dense.*", *HEAD)}),
+    "stochnorm": Case(
+        {IMAGES: EVERYTHING}, statistics=True, refuses={TEXTS: "changes batch norms, and .* none"}
+    ),
     "full": both(EVERYTHING, statistics=True),
     "scratch": both(EVERYTHING, statistics=True),
 }

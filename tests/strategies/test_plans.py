@@ -82,8 +82,34 @@ def test_every_plan_survives_its_file(bench: Bench, name: str) -> None:
         with pytest.raises(PlanError, match=f"{name} needs what the source itself tells apart"):
             bench.plan(name)
         return
+    if not can_plan(bench, name):
+        with pytest.raises(PlanError, match=r"stochnorm changes batch norms, .*minilm has none: use full"):
+            bench.plan(name)
+        return
     plan = bench.plan(name)
     assert plan_from_yaml(plan_to_yaml(plan)) == plan
+
+
+def can_plan(bench: Bench, name: str) -> bool:
+    """Whether the network has what the strategy changes."""
+    return name != "stochnorm" or "minilm" not in bench.source.name
+
+
+def edits(plan: Plan) -> tuple[str, ...]:
+    """What the plan's one train stage edits."""
+    (stage,) = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
+    (edit,) = stage.edits
+    return edit.match
+
+
+def test_adapters_go_to_attention_or_to_pointwise_convolutions(images: Bench, texts: Bench) -> None:
+    attention = "encoder.layer.{0..5}.attention."
+    inner = tuple(f"{attention}self.{name}" for name in ("query", "key", "value"))
+    assert edits(texts.plan("lora")) == (*inner, f"{attention}output.dense")
+    assert edits(texts.plan("ia3")) == (*inner[1:], "encoder.layer.{0..5}.output.dense")
+    convolutions = ("_blocks.{0..15}._project_conv", "_blocks.{1..15}._expand_conv", "_conv_head")
+    assert edits(images.plan("dora:4")) == convolutions == edits(images.plan("ia3"))
+    assert images.plan("lora:4").stages[1].edits[0].options == {"rank": 4}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +131,9 @@ def test_every_plan_survives_its_file(bench: Bench, name: str) -> None:
         ("layer-decay:2", "layer-decay takes a number above 0 and up to 1 behind its colon, .*; got '2'"),
         ("layer-decay:x", "layer-decay takes a number above 0 and up to 1 behind its colon, .*; got 'x'"),
         ("bitfit:2", "bitfit takes nothing behind a colon; got '2'"),
+        ("lora:0", "lora takes a rank from 1 on behind its colon; got '0'"),
+        ("dora:much", "dora takes a rank from 1 on behind its colon; got 'much'"),
+        ("ia3:2", "ia3 takes nothing behind a colon; got '2'"),
         ("scratch:warp", "scratch takes slow or fast behind its colon; got 'warp'"),
     ],
 )

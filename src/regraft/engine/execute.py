@@ -8,6 +8,7 @@ from regraft.core.console import say
 from regraft.core.errors import PlanError, ResumeError
 from regraft.engine.average_stage import make_rule, run_average_stage
 from regraft.engine.checkpoint import Checkpoint, Tensors
+from regraft.engine.edits import check_edits
 from regraft.engine.leavings import Leavings
 from regraft.engine.movement import Movement
 from regraft.engine.moving_average import check_averages
@@ -31,6 +32,7 @@ def check_plan(plan: Plan) -> None:
             make_rule(stage)
         elif isinstance(stage, TrainStage):
             make_terms(stage)
+            check_edits(stage)
 
 
 def execute(work: Workspace) -> None:
@@ -123,6 +125,7 @@ def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -
         "streams": {name: data.fingerprint for name, data in work.others.items()},
         "history": len(work.history.lines),
         "trained": sorted(work.trained),
+        "merged": work.merged,
         "seconds": work.seconds,
         "rest": work.movement.facts(),
         "heads": {name: model.own_heads() for name, model in work.models.items()},
@@ -157,6 +160,7 @@ def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
     work.leavings.restore(checkpoint)
     work.history.rewind(state["history"])
     work.trained.update(state["trained"])
+    work.merged.update(state.get("merged", {}))
     work.seconds.update(state["seconds"])
     work.notes[:] = state.get("notes", [])
     return int(state["stage"])

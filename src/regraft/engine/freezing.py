@@ -65,6 +65,11 @@ class Freeze:
         buffers = {n: b for n, b in model.named_buffers() if block_of(model, n) not in self.moving}
         return {**parameters, **buffers}
 
+    def moving_tensors(self, model: Grafted) -> frozenset[str]:
+        """Names of all tensors that are not among the frozen ones."""
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        return frozenset({**model.state_dict(), **buffers}).difference(self.frozen_tensors(model))
+
     def fingerprint(self, model: Grafted) -> str:
         """Hash of everything that has to stay as it is."""
         return hash_tensors(self.frozen_tensors(model))

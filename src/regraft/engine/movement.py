@@ -15,6 +15,7 @@ from torch import nn
 from regraft.core.errors import ResumeError
 from regraft.core.hashing import hash_json, hash_tensors
 from regraft.engine.checkpoint import Checkpoint, Tensors
+from regraft.linking.grafted import UNEDITED, Edited
 
 _GROUP = "model."
 
@@ -35,7 +36,9 @@ class Movement:
 
     def expect(self, model: str, names: Iterable[str]) -> None:
         """These tensors of a model are going to move, as far as they exist."""
-        self._moved[model] |= set(names) & set(_whole_state(self._models[model]))
+        edited = _edited(self._models[model])
+        plain = {edited.plain(name) for name in names}
+        self._moved[model] |= plain & set(_whole_state(self._models[model]))
 
     def moved(self, model: str) -> frozenset[str]:
         """Names of the tensors of a model that moved, or are going to."""
@@ -82,8 +85,17 @@ class Movement:
 
 
 def _whole_state(model: nn.Module) -> Tensors:
-    """Parameters and all buffers, those included that the network's code does not save."""
-    return {**dict(model.named_buffers(remove_duplicate=False)), **model.state_dict()}
+    """Parameters and all buffers, those included that the network's code does not save.
+
+    By the names that they have between stages; what a stage's edits added is the stage's own.
+    """
+    edited = _edited(model)
+    state = {**dict(model.named_buffers(remove_duplicate=False)), **model.state_dict()}
+    return {edited.plain(name): value for name, value in state.items() if name not in edited.added}
+
+
+def _edited(model: nn.Module) -> Edited:
+    return getattr(model, "edited", UNEDITED)
 
 
 def _hashes(model: nn.Module) -> dict[str, str]:

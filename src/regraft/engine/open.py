@@ -9,6 +9,7 @@ import numpy as np
 from regraft.core.console import say
 from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
+from regraft.engine.edits import try_edits
 from regraft.engine.execute import check_plan
 from regraft.engine.history import History
 from regraft.engine.processes import ALONE, Processes
@@ -81,6 +82,7 @@ def open_workspace(
     device = settings.apply()
     settled = {name: _settled(plan, spec.average_of or name, links) for name, spec in plan.models.items()}
     models: dict[str, Grafted] = {name: link.load().to(device) for name, link in settled.items()}
+    try_edits(plan, models)
     return Workspace(
         plan=plan,
         target=target,

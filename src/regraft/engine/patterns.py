@@ -1,4 +1,4 @@
-"""Which parameters a plan's patterns mean: ``blocks.{9..11}``, ``head``, ``*``, or parameter names."""
+"""Which parameters a plan's patterns mean: ``blocks.{9..11}``, ``head``, ``lora``, ``*``, or their names."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ def block_of(model: Grafted, name: str) -> str:
 
 
 def matches(model: Grafted, name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a parameter is meant by any of the patterns, by its block's name or its own."""
-    names = (block_of(model, name), name, name.removeprefix(_TRUNK))
+    """Whether a parameter is meant by any of the patterns: by its block's name or its own, with or without
+    the edits of a stage, or by the edit that added it.
+    """
+    edited = model.edited
+    own = {name, edited.plain(name), edited.added.get(name, name)}
+    names = (block_of(model, name), *own, *(one.removeprefix(_TRUNK) for one in own))
     spelled = [one for pattern in patterns for one in expand(pattern)]
     return any(fnmatchcase(candidate, pattern) for pattern in spelled for candidate in names)
 
@@ -45,6 +49,7 @@ def selected(model: Grafted, patterns: tuple[str, ...], *, purpose: str) -> dict
     parameters = dict(model.named_parameters())
     for pattern in patterns:
         if not any(matches(model, name, (pattern,)) for name in parameters):
-            there = ", ".join((*fold_names(model.trunk.block_names), HEAD))
+            edits = dict.fromkeys(model.edited.added.values())
+            there = ", ".join((*fold_names(model.trunk.block_names), HEAD, *edits))
             raise PlanError(f"{purpose}: no layer is called {pattern!r}; the blocks are {there}")
     return {name: value for name, value in parameters.items() if matches(model, name, patterns)}

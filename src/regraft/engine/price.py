@@ -14,6 +14,7 @@ from regraft.core.console import duration
 from regraft.core.inputs import Batch
 from regraft.core.memory import available_memory, in_bytes
 from regraft.engine.average_stage import make_rule
+from regraft.engine.edits import edited
 from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.memory import PROBES, measure_need, optimiser_states, weight_copies
 from regraft.engine.rate_finder import BATCHES, STEPS
@@ -129,8 +130,9 @@ class _Probe:
 
     def seconds(self, stage: TrainStage, train: int, held: int) -> float:
         """A train stage's steps and validation."""
-        freeze = self._frozen(stage)
-        step = _time(self._stepper(freeze, self.batch)) / self.count
+        with edited(self.model, stage.edits):
+            freeze = self._frozen(stage)
+            step = _time(self._stepper(freeze, self.batch)) / self.count
         leading = self.plan.streams[_streams(stage)[0]]
         beside = self._batch(stage) / leading.batch  # examples of all streams for each of the leading one's
         per_step = leading.batch * stage.optimiser.accumulate
@@ -158,15 +160,16 @@ class _Probe:
 
     def memory(self, stage: TrainStage) -> int:
         """Bytes beside the weights, for the batches of all of a step's streams together."""
-        freeze = self._frozen(stage)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        steps = {count: self._stepper(freeze, self._few(count)) for count in PROBES}
-        need = measure_need(
-            lambda count: steps[count](),
-            trained,
-            states=optimiser_states(stage.optimiser),
-            copies=weight_copies(stage, self.plan),
-        )
+        with edited(self.model, stage.edits):
+            freeze = self._frozen(stage)
+            trained = [p for p in self.model.parameters() if p.requires_grad]
+            steps = {count: self._stepper(freeze, self._few(count)) for count in PROBES}
+            need = measure_need(
+                lambda count: steps[count](),
+                trained,
+                states=optimiser_states(stage.optimiser),
+                copies=weight_copies(stage, self.plan),
+            )
         pieces = len(next(iter(self.batch.values()))) / self.count
         return need.of(round(self._batch(stage) * pieces))
 

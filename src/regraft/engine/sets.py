@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from regraft.engine.edits import edited
 from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.patterns import HEAD, block_of
 from regraft.linking import Grafted
@@ -73,12 +74,11 @@ def trained_sets(stage: TrainStage, model: Grafted, freeze: Freeze) -> TrainedSe
 
 
 def planned_sets(plan: Plan, model: Grafted) -> list[TrainedSets]:
-    """What the stages of a plan will train of its student; ``model`` may have no weights.
-
-    A stage that edits the network first is left out: what it trains is not there yet.
-    """
-    return [
-        trained_sets(stage, model, decide_freeze(model, stage.trainable, stage.frozen_prefix))
-        for stage in plan.stages
-        if isinstance(stage, TrainStage) and stage.model == "student" and not stage.edits
-    ]
+    """What the stages of a plan will train of its student; ``model`` may have no weights."""
+    found = []
+    for stage in plan.stages:
+        if isinstance(stage, TrainStage) and stage.model == "student":
+            with edited(model, stage.edits, stage=stage.name):
+                freeze = decide_freeze(model, stage.trainable, stage.frozen_prefix)
+                found.append(trained_sets(stage, model, freeze))
+    return found

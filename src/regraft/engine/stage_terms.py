@@ -24,10 +24,6 @@ def make_terms(
     Raises :class:`PlanError` for what no definition exists for.
     """
     make_combine_rule(stage.combine.rule, stage.combine.options)
-    if stage.edits:
-        raise PlanError(
-            f"stage {stage.name!r} edits the network ({stage.edits[0].edit}); there are no edits yet"
-        )
     if not stage.terms:
         raise PlanError(f"stage {stage.name!r} has no terms, so there is nothing to minimise")
     return tuple(_make_term(spec, stage, tasks or {}, others or {}) for spec in stage.terms)

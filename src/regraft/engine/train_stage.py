@@ -15,6 +15,7 @@ from regraft.core.errors import NonFiniteLossError
 from regraft.core.randomness import torch_randomness
 from regraft.engine.checkpoint import Checkpoint, Tensors
 from regraft.engine.combining import Combining
+from regraft.engine.edits import StageEdits
 from regraft.engine.freezing import Freeze, decide_freeze, torn
 from regraft.engine.interrupt import Interrupt, graceful_interrupt
 from regraft.engine.meter import Meter
@@ -65,6 +66,7 @@ class TrainStageRun:
     def __init__(self, stage: TrainStage, work: Workspace, save: Save | None):
         self.stage, self.work, self.save = stage, work, save
         self.model = work.models[stage.model]
+        self.edits = StageEdits(stage, work)
         self.freeze: Freeze = decide_freeze(
             self.model,
             stage.trainable,
@@ -143,6 +145,7 @@ class TrainStageRun:
         if "terms" in checkpoint.state:  # older versions kept the leader's alone, in the standing
             self.standing.epoch_terms = dict(checkpoint.state["terms"][self.work.processes.rank])
         self.parts.load_state_dict(checkpoint.tensors.get("parts", {}))
+        self.edits.restore(checkpoint.tensors.get("edits", {}))
         restore_optimiser(self.optimiser, checkpoint.tensors.get("optimiser", {}))
         self.combining.restore(checkpoint.tensors.get("combining", {}))
         self.precision.restore(checkpoint.state["precision"])
@@ -188,8 +191,7 @@ class TrainStageRun:
         self.lockstep.end()
         self.model.eval()
         self.freeze.check(self.model, before)
-        if self.stage.model == "student":
-            self.work.trained.update(self.freeze.trainable)
+        self.edits.close(self.freeze.trainable)
 
     def use_suffix(self, suffix: CompiledSuffix | None) -> None:
         """Have steps run compiled layers behind the cut, or none."""
@@ -365,10 +367,7 @@ class TrainStageRun:
     @property
     def moving_names(self) -> frozenset[str]:
         """Names of the parameters that are trained and of the buffers that move with them."""
-        buffers = dict(self.model.named_buffers(remove_duplicate=False))
-        return frozenset({**self.model.state_dict(), **buffers}).difference(
-            self.freeze.frozen_tensors(self.model)
-        )
+        return self.freeze.moving_tensors(self.model)
 
     def _moving_state(self) -> Tensors:
         """A copy of everything that training moves, in the model that is judged."""
@@ -387,6 +386,7 @@ class TrainStageRun:
                 "best": standing.best,
                 "combining": self.combining.tensors(),
                 "parts": self.parts.state_dict(),
+                "edits": self.edits.tensors(),
             }
             facts = {
                 "standing": standing.facts(),

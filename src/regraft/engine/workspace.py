@@ -61,6 +61,11 @@ class Workspace:
         By model, the target's examples as it reads them, where that is not how the student does.
     starts
         By model, how it began: what the link gave, as far as a term compares with it.
+    trained
+        Names of the student's parameters that were fitted or trained.
+    merged
+        How many numbers each parameter had that a stage's edits added and that was trained: it is merged into
+        others by now.
     killed
         What a process before this one was killed for, where it ran out of memory.
     notes
@@ -86,6 +91,7 @@ class Workspace:
     starts: dict[str, Start] = field(default_factory=dict)
     embedders: list[Embedder] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
+    merged: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     killed: Killed | None = None
     notes: list[str] = field(default_factory=list)
@@ -222,4 +228,4 @@ class Workspace:
     def trained_parameters(self) -> int:
         """How many numbers of the student were fitted or trained by any stage so far."""
         sizes = {name: parameter.numel() for name, parameter in self.models["student"].named_parameters()}
-        return sum(sizes[name] for name in self.trained)
+        return sum(sizes[name] for name in self.trained) + sum(self.merged.values())

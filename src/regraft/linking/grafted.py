@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,6 +21,29 @@ def head_key(output: str) -> str:
     return "output_" + output.replace(".", "_")
 
 
+@dataclass(frozen=True)
+class Edited:
+    """What the edits of a stage made of a model's tensors, as long as the stage lasts.
+
+    Attributes
+    ----------
+    added
+        By name of each tensor that the plain model has not, the edit that added it.
+    renamed
+        By name of each tensor that had another one before, the one that it has in the plain model.
+    """
+
+    added: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def plain(self, name: str) -> str:
+        """The name that a tensor has where nothing is edited."""
+        return self.renamed.get(name, name)
+
+
+UNEDITED = Edited()
+
+
 class Grafted(nn.Module):
     """A trunk with heads.
 
@@ -31,6 +55,8 @@ class Grafted(nn.Module):
         ``ModuleDict`` from ``output_<name>`` (dots replaced) to the head of that output.
     outputs
         Names of the outputs, in order.
+    edited
+        What a stage's edits made of its tensors; nothing between stages.
     """
 
     heads: nn.ModuleDict
@@ -38,6 +64,7 @@ class Grafted(nn.Module):
     def __init__(self, trunk: Trunk, heads: Mapping[str, nn.Module]):
         super().__init__()
         self.trunk = trunk
+        self.edited = UNEDITED
         self.outputs = tuple(heads)
         keyed = {head_key(output): head for output, head in heads.items()}
         if len(keyed) < len(heads):

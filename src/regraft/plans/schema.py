@@ -145,11 +145,12 @@ class TermSpec(_Part):
 
 
 class EditSpec(_Part):
-    """A change of a model's architecture before a stage: low-rank adapters, a new stem."""
+    """A change of a model's layers for one stage, as low-rank adapters are; see ``engine/edits``."""
 
     edit: Name
-    model: Name
+    model: Name = "student"
     match: tuple[str, ...] = ("*",)
+    """Patterns over block names or the layers' own paths; of what they name, what the edit can change."""
     options: Options = {}
 
 
@@ -278,7 +279,7 @@ class TrainStage(_Stage):
     """The model whose layers ``trainable`` and ``frozen_prefix`` name."""
     edits: tuple[EditSpec, ...] = ()
     trainable: tuple[str, ...] = ("*",)
-    """Patterns over block names (``head`` is the heads) or parameter names."""
+    """Patterns over block names (``head`` is the heads), parameter names, or edits (what they add)."""
     norm_statistics: Literal["move", "frozen"] = "move"
     """Whether batch norm in trained blocks goes on collecting statistics; frozen ones suit small batches."""
     frozen_prefix: str | None = None

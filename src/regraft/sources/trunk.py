@@ -97,6 +97,16 @@ class Trunk(nn.Module):
             for number, part in enumerate(parts)
         )
 
+    def hold_blocks(self) -> None:
+        """Keep the blocks as they are now while layers inside them are changed, until they are released."""
+        if self._found is not None:
+            self._found.hold(self.network)
+
+    def release_blocks(self) -> None:
+        """Let the blocks be those of the network as it is again."""
+        if self._found is not None:
+            self._found.release()
+
     @property
     def uncut_reason(self) -> str:
         """Why the network cannot be cut, in a sentence; empty where it can."""

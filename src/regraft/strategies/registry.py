@@ -12,11 +12,14 @@ from regraft.strategies.bss import BSS
 from regraft.strategies.co_tuning import CoTuning
 from regraft.strategies.delta import Delta
 from regraft.strategies.distil import Distil
+from regraft.strategies.dora import DoRA
 from regraft.strategies.full import Full
 from regraft.strategies.gradual import Gradual
+from regraft.strategies.ia3 import IA3
 from regraft.strategies.joint import Joint
 from regraft.strategies.l2sp import L2SP
 from regraft.strategies.layer_decay import LayerDecay
+from regraft.strategies.lora import LoRA
 from regraft.strategies.lpft import LPFT
 from regraft.strategies.lwf import LwF
 from regraft.strategies.multitask import MultiTask
@@ -25,6 +28,7 @@ from regraft.strategies.partial import Partial
 from regraft.strategies.probe import Probe
 from regraft.strategies.scratch import Scratch
 from regraft.strategies.soup import Soup
+from regraft.strategies.stochnorm import StochNorm
 from regraft.strategies.strategy import Situation, Strategy
 from regraft.strategies.surgical import Surgical
 from regraft.strategies.swa import SWA
@@ -50,6 +54,10 @@ _ALL: tuple[type[Strategy], ...] = (
     CoTuning,
     LwF,
     Distil,
+    LoRA,
+    DoRA,
+    IA3,
+    StochNorm,
     Full,
     Scratch,
 )

@@ -45,17 +45,20 @@ class FoundChain:
     """
 
     # What is remembered for speed is no part of what a chain is, which others hash.
-    __slots__ = ("__dict__", "_known")
+    __slots__ = ("__dict__", "_held", "_known")
 
     def __init__(self, whole: Whole, reads: Preprocessing | None = None):
         self.whole, self.reads = whole, reads
         self._known: tuple[Hashable, Outline] | None = None
+        self._held: Outline | None = None
 
     def __deepcopy__(self, memo: dict[int, object]) -> FoundChain:
         return FoundChain(self.whole, self.reads)
 
     def outline(self, network: nn.Module) -> Outline:
         """The network's blocks: the same for every mode, shape and process, with weights or without."""
+        if self._held is not None:
+            return self._held
         # Asked once for each parameter, and describing a network takes milliseconds.
         quick = (tuple(id(module) for module in network.modules()), self.reads)
         if self._known is None or self._known[0] != quick:
@@ -65,6 +68,14 @@ class FoundChain:
             _outlines.move_to_end(key)
             self._known = (quick, _outlines[key])
         return self._known[1]
+
+    def hold(self, network: nn.Module) -> None:
+        """Keep the blocks of now, whatever is changed inside them, until they are released."""
+        self._held = self.outline(network)
+
+    def release(self) -> None:
+        """Look for the blocks of the network as it is again."""
+        self._held = None
 
     def prove(self, network: nn.Module) -> Outline:
         """The blocks, after they were compared once with the network in one piece, on an example.
@@ -149,6 +160,8 @@ class FoundChain:
         found = find_modules(network, self.whole, self.reads, reason)
         self._keep((describe_network(network), _recipe(self.whole), self.reads), found)
         self._known = None
+        if self._held is not None:
+            self._held = found
         count = len(found.parts)
         kind = f"cut between its modules, into {count} blocks" if count > 1 else "not cut at all"
         say(f"{type(network).__name__}: {reason}; it is {kind}.")

@@ -130,7 +130,7 @@ def test_rows_of_several_shapes_are_refused_with_what_to_type(
         with pytest.raises(UsageError) as raised:
             rg.features(texts, "packaged:minilm", settings=CPU, cut="layer.1", out=out)
         assert re.search(
-            r"after the block layer\.1 of packaged:minilm the first row is 16 x 384 and row 1 is \d+ x 384: "
+            r"after the block layer\.1 of packaged:minilm the first row is \d+ x 384 and row 1 is \d+ x 384: "
             r"it depends .* Leave out --cut .* another block: --cut embeddings or layer\.0 or layer\.2",
             str(raised.value),
         )

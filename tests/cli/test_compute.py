@@ -38,7 +38,7 @@ def test_a_logger_that_is_not_there_is_named(regraft: Run, photos: Path, tmp_pat
 
 
 def test_a_run_goes_on_compiled_or_not_as_asked(regraft: Run, photos: Path, tmp_path: Path) -> None:
-    out, wrong = tmp_path / "run", ("--set", "stages.tune.trainable=[blocks.99]")
+    out, wrong = tmp_path / "run", ("--set", "stages.tune.groups.0.match=[blocks.99]")
     assert regraft("fit", photos, "--out", out, *COMMON, *wrong).status == 1
     assert "compile auto then" not in regraft("resume", out).err
     assert "compile auto then, never now" in regraft("resume", out, "--compile", "never").err

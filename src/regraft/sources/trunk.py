@@ -259,8 +259,8 @@ def fold_names(names: Sequence[str]) -> list[str]:
             folded.append((name, -1, -1, ""))
             continue
         before, number, behind = name[: match.start()], int(match[0]), name[match.end() :]
-        last = folded[-1] if folded else ("", -1, -1, "")
-        if (last[0], last[3]) == (before, behind) and last[2] == number - 1:
+        last = folded[-1] if folded and folded[-1][1] >= 0 else None
+        if last and (last[0], last[3]) == (before, behind) and last[2] == number - 1:
             folded[-1] = (before, last[1], number, behind)
         else:
             folded.append((before, number, number, behind))

@@ -270,6 +270,7 @@ def test_frozen_prefix_and_trained_suffix_have_modes_of_their_own(cutting: Simpl
 def test_names_are_folded() -> None:
     names = ["stem", "s.0.b.0", "s.0.b.1", "s.1.b.0", "norm1", "pool"]
     assert fold_names(names) == ["stem", "s.0.b.{0..1}", "s.1.b.0", "norm1", "pool"]
+    assert fold_names(("0", "1", "stem", "stem0")) == ["{0..1}", "stem", "stem0"]
 
 
 class CheckedStep(nn.Module):

@@ -40,17 +40,7 @@ def _native_row(slot: Slot, heads: Sequence[NativeHead], shapes: Mapping[str, Sh
     if shapes[key] != slot.shape:
         rule = "the source's own head does not read its pooled features"
         return fresh_row(slot, rule, role="shared", source=key, source_shape=shapes[key])
-    return Row(
-        target=slot.name,
-        source=key,
-        rule="the source's own head",
-        transform="",
-        target_shape=slot.shape,
-        source_shape=slot.shape,
-        action="copied",
-        role="shared",
-        kind=slot.kind,
-    )
+    return _value_row(slot, key, "the source's own head")
 
 
 def _head_row(slot: Slot, heads: Sequence[NativeHead], shapes: Mapping[str, Shape]) -> Row:
@@ -106,11 +96,11 @@ def _value_keys(
     return values
 
 
-def _value_row(slot: Slot, key: str) -> Row:
+def _value_row(slot: Slot, key: str, rule: str = "output name") -> Row:
     return Row(
         target=slot.name,
         source=key,
-        rule="output name",
+        rule=rule,
         transform="",
         target_shape=slot.shape,
         source_shape=slot.shape,

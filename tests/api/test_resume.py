@@ -286,6 +286,19 @@ TrainStageRun.run = full
 """
 
 
+def test_what_a_kill_left_half_written_is_in_nobodys_way(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    (out / "begun").mkdir(parents=True)
+    halves = [out / ".plan.yaml.8fts32eo.part", out / "begun" / ".plan.yaml.a1b2c3d4.part"]
+    for half in halves:
+        half.write_text("version: ")
+    run = rg.transfer(
+        photos, out=out, source="packaged:efficientnet-lite0", size=32, settings=rg.Settings("cpu")
+    )
+    assert run.status == "done"
+    assert not any(half.exists() for half in halves)
+
+
 def test_a_folder_that_holds_something_is_never_written_into(
     photos: Path, image_run: Path, tmp_path: Path
 ) -> None:

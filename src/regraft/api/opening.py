@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.core.errors import PlanError, UsageError
+from regraft.core.files import half_written
 from regraft.engine import Opened, Run
 from regraft.linking import Link
 from regraft.plans import ModelSpec, Plan
@@ -124,7 +125,8 @@ def check_folder(folder: Path) -> None:
         hint = "" if run.status == "done" else f", or go on with it: regraft resume {folder}"
         raise UsageError(f"{folder} holds a run already ({run.status}{why}). Give another --out{hint}")
     # A run that was killed before its run.json was written leaves no more than these.
-    if all(path.name in ("plan.yaml", "data", "streams", "begun", ".lock") for path in folder.iterdir()):
+    left = {"plan.yaml", "data", "streams", "begun", ".lock", *(path.name for path in half_written(folder))}
+    if all(path.name in left for path in folder.iterdir()):
         return
     raise UsageError(f"--out {folder} is not empty and holds no run; give a new folder")
 

@@ -35,6 +35,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def half_written(folder: Path) -> list[Path]:
+    """Files below a folder that a process was writing by :func:`atomic_path` when it was killed."""
+    return sorted(folder.rglob(".*.part"))
+
+
 def sync_folder(folder: Path) -> None:
     """Make sure that what was renamed in a folder is on disk."""
     handle = os.open(folder, os.O_RDONLY)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from regraft.core.errors import ResumeError
+from regraft.core.files import half_written
 
 LOCK = ".lock"
 _held: set[Path] = set()
@@ -16,6 +17,8 @@ _held: set[Path] = set()
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; the system lets go of it whatever kills the process.
+
+    What a killed process has left half written is removed.
 
     Raises :class:`ResumeError`, naming the process, where another one holds it. Where the system knows no
     such locks (Windows), nothing is locked.
@@ -32,6 +35,8 @@ def locked(folder: Path) -> Iterator[None]:
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         _held.add(path)
         try:
+            for part in half_written(folder):
+                part.unlink(missing_ok=True)
             yield
         finally:
             _held.discard(path)

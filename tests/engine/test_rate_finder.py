@@ -14,6 +14,7 @@ from regraft.engine import execute, rate_finder
 from regraft.engine.rate_finder import choose_rate, find_rates, tried_rates
 from regraft.engine.train_stage import TrainStageRun
 from tests.engine.conftest import Bench
+from tests.engine.test_resume import stop
 
 CHANGES = ("stop.epochs=2", "stop.keep=last", "streams.target.batch=16", "groups.0.rate=auto")
 
@@ -63,17 +64,7 @@ def test_a_run_with_found_rates_is_the_run_that_was_told_them_and_resumes_to_the
     execute(told)
     expected = hash_tensors(work.models["student"].state_dict())
     assert hash_tensors(told.models["student"].state_dict()) == expected
-    real = TrainStageRun._step
-
-    def stop(self: TrainStageRun) -> float:
-        if self.standing.step == 3:
-            raise KeyboardInterrupt
-        return real(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainStageRun, "_step", stop)
-        with pytest.raises(KeyboardInterrupt):
-            execute(bench.open(auto, folder=tmp_path, checkpoint_seconds=0.0))
+    stop(bench.open(auto, folder=tmp_path, checkpoint_seconds=0.0), 3, monkeypatch)
     resumed = bench.open(auto, folder=tmp_path, checkpoint_seconds=0.0)
     execute(resumed)
     assert hash_tensors(resumed.models["student"].state_dict()) == expected

@@ -16,6 +16,7 @@ from regraft.plans import Plan
 from regraft.sources import Source
 from regraft.targets import prepare
 from tests.engine.conftest import Bench
+from tests.engine.test_resume import stop
 from tests.strategies import tiny
 
 CHANGES = ("stop.epochs=2", "stop.patience=null", "streams.target.batch=16")
@@ -61,17 +62,7 @@ def test_a_stopped_run_goes_on_with_the_rates_that_were_found(
     plan = digits.plan("surgical", *CHANGES)
     whole = digits.open(plan)
     execute(whole)
-    real = TrainStageRun._step
-
-    def stop(self: TrainStageRun) -> float:
-        if self.standing.step == 3:
-            raise KeyboardInterrupt
-        return real(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainStageRun, "_step", stop)
-        with pytest.raises(KeyboardInterrupt):
-            execute(digits.open(plan, folder=tmp_path, checkpoint_seconds=0.0))
+    stop(digits.open(plan, folder=tmp_path, checkpoint_seconds=0.0), 3, monkeypatch)
     resumed = digits.open(plan, folder=tmp_path, checkpoint_seconds=0.0)
     execute(resumed)
     found = [hash_tensors(work.models["student"].state_dict()) for work in (whole, resumed)]

@@ -116,7 +116,6 @@ def tuned_plan(
     models: Mapping[str, ModelSpec] | None = None,
     streams: Mapping[str, StreamSpec] | None = None,
     before: Sequence[Stage] = (),
-    reads: tuple[str, ...] = (),
     weight_decay: float = WEIGHT_DECAY,
 ) -> Plan:
     """Solve the head, then tune the last blocks with it: ``lpft``, and whatever adds terms to it.
@@ -132,9 +131,7 @@ def tuned_plan(
     models, streams
         What these terms read beside ``student`` and ``target``.
     before
-        Stages between the head's and the tuning, which may leave artefacts.
-    reads
-        The artefacts that the tuning reads.
+        Stages between the head's and the tuning.
     weight_decay
         Of the last blocks; 0 beside a term that says itself what weights are drawn to.
     """
@@ -148,7 +145,6 @@ def tuned_plan(
     )
     tune = TrainStage(
         name="tune",
-        reads=reads,
         terms=(*supervised_term(), *terms),
         trainable=(*tuned, "head"),
         norm_statistics="frozen",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regraft.sources import read_weights
+from regraft.terms.relationship import fit_temperature
 from tests.engine.conftest import Bench
 from tests.strategies.parity import (
     Group,
@@ -70,25 +71,48 @@ def test_bss(kind: str, request: pytest.FixtureRequest) -> None:
     assert_parity(bench, bench.plan("bss:1"), groups(kind), loss=loss)
 
 
+def attention_by_hand(hand: Hand, kind: str, cut: int) -> Tensor:
+    """Li et al. 2019, section 3.3, to first order: channels without which the solved head's loss rises."""
+    trunk, head = hand.start.trunk, hand.start.heads["output_label"]
+    maps = trunk.prefix(hand.batch, cut=cut)
+    assert maps is not None
+    maps = maps.detach().requires_grad_(True)
+    given = head(hand.pooled(trunk.suffix(maps, hand.batch, cut=cut)))
+    (slope,) = torch.autograd.grad(functional.cross_entropy(given, hand.labels["label"]), maps)
+    lost = -(maps * slope).detach()
+    if kind == "phrases":
+        lost = lost * hand.batch["attention_mask"][:, :, None]
+    rises = lost.sum((0, 2, 3)) if kind == "pictures" else lost.sum((0, 1))
+    scaled = (rises - rises.mean()) / rises.std(correction=0)
+    return len(rises) * (scaled / 5).softmax(0)
+
+
 @BOTH
-def test_delta(kind: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("attention", ["learned", "equal"])
+def test_delta(kind: str, attention: str, request: pytest.FixtureRequest) -> None:
     bench = bench_of(kind, request)
+    learned: list[Tensor] = []
 
     def loss(hand: Hand) -> Tensor:
         cut = hand.model.trunk.cut_after(BLOCK[kind])
         one, other = (m.trunk.prefix(hand.batch, cut=cut) for m in (hand.model, hand.start))
         assert one is not None
         assert other is not None
+        if not learned:
+            learned.append(attention_by_hand(hand, kind, cut))
+            assert learned[0].max() - learned[0].min() > 0.5
+        counts = learned[0] if attention == "learned" else torch.ones_like(learned[0])
         squares_of = (one - other).square()
         if kind == "pictures":
-            apart = squares_of.sum(1).mean((1, 2)) / 2
+            apart = torch.einsum("pchw,c->phw", squares_of, counts).mean((1, 2)) / 2
         else:
             mask = hand.batch["attention_mask"].float()
-            apart = (squares_of.sum(2) * mask).sum(1) / mask.sum(1) / 2
+            apart = (squares_of @ counts * mask).sum(1) / mask.sum(1) / 2
         held = hand.pooled(apart[:, None]).mean()
-        return cross_entropy(hand) + 0.01 * held + 0.01 / 2 * squares(hand, "heads")
+        return cross_entropy(hand) + 0.5 * held + 0.01 / 2 * squares(hand, "heads")
 
-    assert_parity(bench, bench.plan("delta:1"), groups(kind, 0.0), loss=loss)
+    changes = ("terms.1.weight=0.5", f"terms.1.options.attention={attention}")
+    assert_parity(bench, bench.plan("delta:1", *changes), groups(kind, 0.0), loss=loss)
 
 
 def own_head(bench: Bench) -> nn.Linear:
@@ -125,7 +149,8 @@ def test_lwf(pictures: Bench) -> None:
 
 def test_co_tuning(pictures: Bench) -> None:
     def kept(hand: Hand, old: nn.Linear, before: nn.Linear) -> Tensor:
-        given, labels = before(hand.features(hand.start)).softmax(1), hand.labels["label"]
+        logits, labels = before(hand.features(hand.start)), hand.labels["label"]
+        given = (logits / fit_temperature(logits, labels, 4)).softmax(1)
         related = torch.stack([given[labels == one].mean(0) for one in labels.unique()])
         return -2.3 * (related[labels] * old(hand.features()).log_softmax(1)).sum(1).mean()
 

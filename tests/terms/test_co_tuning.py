@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,8 +11,9 @@ from torch import nn
 from regraft.core.errors import PlanError
 from regraft.core.task_spec import TaskSpec
 from regraft.tasks import make_task
-from regraft.terms import StageContext, find_term
+from regraft.terms import StageContext, Term, find_term
 from regraft.terms.co_tuning import CoTuning
+from regraft.terms.relationship import fit_temperature, reverse
 from regraft.terms.term import Partner
 from tests.terms.contexts import step
 
@@ -20,8 +23,14 @@ FEATURES = torch.tensor([[1.0, 0.0], [3.0, 1.0], [0.0, 2.0], [1.0, 1.0]])
 LABELS = torch.tensor([0, 0, 1, -1])
 
 
-def prepared(kind: str = "multiclass") -> CoTuning:
-    term = find_term("co-tuning")(models=("student", "source"), streams=("target",), outputs=(), options={})
+def made(**options: Any) -> Term:
+    return find_term("co-tuning")(
+        models=("student", "source"), streams=("target",), outputs=(), options=options
+    )
+
+
+def prepared(kind: str = "multiclass", **options: Any) -> CoTuning:
+    term = made(**options)
     assert isinstance(term, CoTuning)
     stage = StageContext(
         tasks=TASKS,
@@ -73,6 +82,28 @@ def test_it_is_the_cross_entropy_of_the_copied_head() -> None:
 def test_what_has_no_exclusive_classes_is_refused() -> None:
     with pytest.raises(PlanError, match="no head for exclusive classes"):
         prepared("multilabel")
-    term = find_term("co-tuning")(models=("student", "source"), streams=("target",), outputs=(), options={})
     with pytest.raises(PlanError, match="size has none"):
-        term.check({"size": make_task(TaskSpec("size", "regression"))})
+        made().check({"size": make_task(TaskSpec("size", "regression"))})
+
+
+def test_what_is_no_option_is_refused() -> None:
+    with pytest.raises(PlanError, match="is direct or reverse; got 'both'"):
+        made(relationship="both")
+    with pytest.raises(PlanError, match="temperature is a number above 0"):
+        made(temperature=0)
+
+
+def test_the_temperature_softens_what_the_source_says() -> None:
+    given = (HEAD(FEATURES) / 3).softmax(1)
+    related = prepared(temperature=3).related["kind"][0]
+    assert torch.allclose(related[0], given[:2].mean(0))
+    chosen = fit_temperature(HEAD(FEATURES).detach(), LABELS, 3)
+    expected = (HEAD(FEATURES) / chosen).softmax(1)[:2].mean(0)
+    assert torch.allclose(prepared(temperature="auto").related["kind"][0][0], expected)
+
+
+def test_the_relationship_can_be_turned_round() -> None:
+    related = prepared(relationship="reverse").related["kind"][0]
+    given = HEAD(FEATURES).softmax(1)
+    assert torch.equal(related, reverse(given.detach(), LABELS, TASKS["kind"]))
+    assert torch.allclose(related.sum(1), torch.ones(3))

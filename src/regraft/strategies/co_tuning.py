@@ -18,8 +18,10 @@ class CoTuning(Strategy):
     blocks, ``co-tuning:all`` every one.
 
     Source: You, Kou, Long, Wang (2020), with its lambda 2.3. Changed for small data: the relationship is the
-    mean of the source's answers for each class (the paper's direct approach), the head starts solved and the
-    last blocks are tuned (as ``lpft`` does). Outputs of other kinds are trained beside, by their own loss.
+    mean of the source's answers for each class (the paper's direct approach; its reverse one is ``--set
+    terms.1.options.relationship=reverse``), the head starts solved and the last blocks are tuned (as ``lpft``
+    does). The source's answers are calibrated on the target's labels, for want of the source's data. Outputs
+    of other kinds are trained beside, by their own loss.
     """
 
     name = "co-tuning"
@@ -44,6 +46,7 @@ class CoTuning(Strategy):
             models=("student", "source"),
             streams=("target",),
             outputs=outputs,
+            options={"relationship": "direct", "temperature": "auto"},
         )
         models = {"source": situation.native(self.name)}
         return tuned_plan(self.name, situation, argument=self.argument, terms=(term,), models=models)

@@ -13,7 +13,7 @@ from regraft.terms.registry import (
     make_combine_rule,
 )
 from regraft.terms.supervised import Supervised
-from regraft.terms.term import Partner, StageContext, StepContext, Term, TermValue
+from regraft.terms.term import Partner, Pass, StageContext, StepContext, Term, TermValue
 
 __all__ = [
     "CALIBRATIONS",
@@ -25,6 +25,7 @@ __all__ = [
     "Judged",
     "Moment",
     "Partner",
+    "Pass",
     "StageContext",
     "StepContext",
     "Supervised",

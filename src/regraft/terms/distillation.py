@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from regraft.core.errors import PlanError
 from regraft.tasks import Task
 from regraft.terms.options import number
 from regraft.terms.term import StageContext, StepContext, Term, TermValue
@@ -43,14 +42,8 @@ class Distillation(Term):
     def prepare(self, stage: StageContext) -> None:
         """A frozen teacher has to have something to say."""
         teacher = self.models[1]
-        for output in self.looked_at(stage.tasks) if teacher in stage.frozen else ():
-            head = stage.heads(teacher).get(output)
-            if head is None or not any(bool(parameter.any()) for parameter in head.parameters()):
-                raise PlanError(
-                    f"the teacher {teacher!r} knows nothing of the output {output!r}: its head is 0, or it "
-                    f"has none. Solve it in a stage before (kind: solve, solver: ridge, model: {teacher}), "
-                    "or name a finished run on the same classes as its source"
-                )
+        if teacher in stage.frozen:
+            stage.must_know(teacher, self.looked_at(stage.tasks))
 
     def __call__(self, context: StepContext) -> TermValue:
         """See :class:`Term`."""

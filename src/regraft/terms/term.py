@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NoReturn
 
@@ -131,6 +131,30 @@ class StepContext:
 
 
 @dataclass(frozen=True)
+class Pass:
+    """What a model that the stage does not train gave for some examples of a stream, read as they are.
+
+    Attributes
+    ----------
+    outputs
+        By output name, ``Float[Tensor, "examples K"]``.
+    maps
+        By name of each block that was asked for, its activations: gradients of what is computed from the
+        outputs can be taken with respect to their ``values``, and to nothing else.
+    labels
+        By output; empty where the stream is not labelled.
+    """
+
+    outputs: Outputs
+    maps: Mapping[str, Maps]
+    labels: Labels
+
+
+def _no_passes(model: str, stream: str, blocks: tuple[str, ...]) -> NoReturn:
+    _not_given(model, stream)
+
+
+@dataclass(frozen=True)
 class StageContext:
     """What a term may read once, before the first step of its stage.
 
@@ -151,6 +175,11 @@ class StageContext:
         output. Computed once, so that what follows from them is the same in a run that goes on.
     frozen
         The models that do not move in the stage.
+    passes
+        ``passes(model, stream, blocks)``: every example that the stream reads, some at a time, run through a
+        frozen model with the activations after these blocks kept for gradients.
+    examples
+        By stream of the target: how many examples it reads.
     """
 
     tasks: Mapping[str, Task]
@@ -159,6 +188,8 @@ class StageContext:
     width: Callable[[str], int]
     features: Callable[[str, str], tuple[Tensor, Labels]]
     frozen: frozenset[str] = frozenset()
+    passes: Callable[[str, str, tuple[str, ...]], Iterable[Pass]] = _no_passes
+    examples: Mapping[str, int] = field(default_factory=dict)
 
     def same_width(self, term: str, one: str, other: str) -> None:
         """Raise :class:`PlanError` unless the features of two models have one width."""
@@ -168,6 +199,17 @@ class StageContext:
                 f"the term {term!r} compares features of {one!r} ({widths[0]} numbers) with those of "
                 f"{other!r} ({widths[1]}): take a source with as many, or compare predictions (distillation)"
             )
+
+    def must_know(self, model: str, outputs: Iterable[str]) -> None:
+        """Raise :class:`PlanError` for a model without a head for these outputs that says something."""
+        for output in outputs:
+            head = self.heads(model).get(output)
+            if head is None or not any(bool(parameter.any()) for parameter in head.parameters()):
+                raise PlanError(
+                    f"the model {model!r} knows nothing of the output {output!r}: its head is 0, or it "
+                    f"has none. Solve it in a stage before (kind: solve, solver: ridge, model: {model}), "
+                    "or name a finished run on the same classes as its source"
+                )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def features(
     ],
     source: Annotated[
         str,
-        typer.Option("--source", help="Pretrained model (`regraft sources` lists them), or a finished run."),
+        typer.Option("--source", help="Pretrained model (`regraft sources` lists them), A+B, or a run's folder."),
     ],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     cut: Annotated[

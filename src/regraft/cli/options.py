@@ -61,7 +61,9 @@ TestSalt = Annotated[str, typer.Option(help="Another word fixes another test par
 SourceName = Annotated[
     str | None,
     typer.Option(
-        "--source", help="Pretrained model; `regraft sources` lists them. Default: one that fits the data."
+        "--source",
+        help="Pretrained model; `regraft sources` lists them, and A+B joins several. Default: one that fits "
+        "the data.",
     ),
 ]
 Size = Annotated[

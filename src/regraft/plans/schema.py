@@ -29,8 +29,9 @@ class _Part(BaseModel):
 class ModelSpec(_Part):
     """One named model (student, teacher, frozen source, moving average) and its link."""
 
-    source: Annotated[str, Field(max_length=100)] = ""
-    """Name of the source, as in ``packaged:efficientnet-lite0``; a moving average has its model's."""
+    source: Annotated[str, Field(max_length=1000)] = ""
+    """Name of the source, as in ``packaged:efficientnet-lite0``, or of several, ``A+B``; a moving average has
+    its model's."""
     options: Options = {}
     """What the source is opened with, as in ``size: 96``."""
     network: str = ""

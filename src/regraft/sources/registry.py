@@ -40,6 +40,7 @@ BUILDERS = {
     "torchvision": "torchvision",
     "small-image": "small",
     "small-text": "small",
+    "joined": "joined",
     "user": "module",
 }
 """Name of a builder -> the module whose ``build(**options)`` gives the trunk without weights."""
@@ -48,12 +49,16 @@ BUILDERS = {
 def find(name: str | Source, **options: Any) -> Source:
     """The source of this name: ``packaged:efficientnet-lite0``, ``timm:resnet18``, ``bundle:runs/leaves``.
 
-    ``options`` belong to the adapter, as in ``size=96`` for images. Raises ``SourceError`` (unknown,
-    unreadable, offline), ``UsageError`` (an option that the adapter does not have) or
-    ``MissingPackageError``.
+    Names with a ``+`` between them are joined, see :mod:`regraft.sources.joined`. ``options`` belong to the
+    adapter, as in ``size=96`` for images. Raises ``SourceError`` (unknown, unreadable, offline),
+    ``UsageError`` (an option that the adapter does not have) or ``MissingPackageError``.
     """
     if isinstance(name, Source):
         return name
+    parts = parts_of(name)
+    if len(parts) > 1:
+        _check_known(name, _known_options(name), options)
+        return replace(complete(_load("joined").find(parts, **options)), options=_plain(options))
     name, adapter, rest = _adapter(name)
     _check_options(name, adapter.find, options)
     return replace(complete(adapter.find(rest, **options)), options=_plain(options))
@@ -64,6 +69,8 @@ def find_weights(name: str, **options: Any) -> Source:
 
     Without one that network cannot be built. Raises as :func:`find`.
     """
+    if len(parts_of(name)) > 1:
+        return find(name, **options)
     whole, adapter, rest = _adapter(name)
     if not takes_option(name, "builder") or options.get("builder") is not None:
         return find(name, **options)
@@ -85,8 +92,28 @@ def find_network(name: str, **options: Any) -> Source:
 
 def takes_option(name: str, option: str) -> bool:
     """Whether sources of this kind are opened with an option of this name."""
+    return option in _known_options(name)
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """The sources that a name joins, ``SOURCE+SOURCE``; the name alone where it is one source's."""
+    from regraft.sources.joined import split_name
+
+    return split_name(name, tuple(ADAPTERS))
+
+
+def _known_options(name: str) -> list[str]:
+    """The options that sources of this name are opened with; a joined one has those of its parts."""
+    parts = parts_of(name)
+    if len(parts) > 1:
+        found = dict.fromkeys(option for part in parts for option in _known_options(part))
+        return [option for option in found if option != "builder"]  # no part's network is handed over
     _, adapter, _ = _adapter(name)
-    return option in inspect.signature(adapter.find).parameters
+    return _options_of(adapter.find)
+
+
+def _options_of(function: Callable[..., Source]) -> list[str]:
+    return [option for option in inspect.signature(function).parameters if option != "rest"]
 
 
 def is_source_name(name: str) -> bool:
@@ -154,10 +181,15 @@ def read_weights(source: Source) -> dict[str, Tensor]:
 
 def builder_module(source: Source) -> Any:
     """The module that builds the source's network."""
-    if source.builder.name not in BUILDERS:
+    return builder_called(source.builder.name, source.name)
+
+
+def builder_called(name: str, source: str) -> Any:
+    """The module of a registered builder; ``source`` is whose network it is to build, for the error."""
+    if name not in BUILDERS:
         known = ", ".join(sorted(BUILDERS))
-        raise SourceError(f"{source.name}: there is no builder {source.builder.name!r}; there are {known}")
-    return _load(BUILDERS[source.builder.name])
+        raise SourceError(f"{source}: there is no builder {name!r}; there are {known}")
+    return _load(BUILDERS[name])
 
 
 def _load(module: str) -> Any:
@@ -180,6 +212,8 @@ def unknown(name: str) -> str:
 
     near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    if "+" in name:
+        hint += "Parts of a joined source each have their prefix: packaged:A+packaged:B. "
     kinds = ", ".join(f"{prefix}:.." for prefix in ADAPTERS)
     return (
         f"there is no source {name!r}. {hint}A name starts with one of {kinds}; `regraft sources` lists them."
@@ -187,7 +221,10 @@ def unknown(name: str) -> str:
 
 
 def _check_options(name: str, function: Callable[..., Source], options: dict[str, Any]) -> None:
-    known = [option for option in inspect.signature(function).parameters if option != "rest"]
+    _check_known(name, _options_of(function), options)
+
+
+def _check_known(name: str, known: list[str], options: dict[str, Any]) -> None:
     strange = sorted(set(options) - set(known))
     if strange:
         allowed = ", ".join(known) or "none"

@@ -102,6 +102,8 @@ class Source:
         What it was opened with, as in ``size=96``; never which code to run.
     handed
         A network of the user's own, in memory only: it is never written to a file.
+    parts
+        The sources that a joined one is made of, as they were found.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Source:
     cite: str = ""
     options: dict[str, Any] = field(default_factory=dict, compare=False)
     handed: nn.Module | Callable[[], nn.Module] | str | None = field(default=None, repr=False, compare=False)
+    parts: tuple[Source, ...] = field(default=(), repr=False, compare=False)
 
     @classmethod
     def find(cls, name: str, **options: Any) -> Source:

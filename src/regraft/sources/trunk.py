@@ -77,7 +77,7 @@ class Trunk(nn.Module):
         self.network = network
         self.width = width
         self._found = FoundChain(blocks, reads) if callable(blocks) else None
-        self._written = () if callable(blocks) else tuple(blocks)
+        self._written: Sequence[Block] = () if callable(blocks) else tuple(blocks)
         self._passing = dict(passing or {})
 
     def reading(self, steps: Preprocessing) -> Trunk:
@@ -90,7 +90,7 @@ class Trunk(nn.Module):
     def blocks(self) -> tuple[Block, ...]:
         """The chain, stem to head; a single block where the network cannot be cut."""
         if self._found is None:
-            return self._written
+            return tuple(self._written)
         parts = self._found.outline(self.network).parts
         return tuple(
             Block(part.name, partial(_run_found, self._found, number), part.owns)

@@ -16,7 +16,9 @@ def features(
     ],
     source: Annotated[
         str,
-        typer.Option("--source", help="Pretrained model (`regraft sources` lists them), A+B, or a run's folder."),
+        typer.Option(
+            "--source", help="Pretrained model (`regraft sources` lists them), A+B, or a run's folder."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
     cut: Annotated[

@@ -89,6 +89,7 @@ CASES: dict[str, Case] = {
     "wise-ft:0.5": Case(LAST_THREE),
     "swa": Case(LAST_THREE),
     "soup": Case(LAST_THREE),
+    "soup:layers": Case(LAST_THREE),
     "joint:learned": Case(LAST_THREE),
     "joint:uncertainty": Case(LAST_THREE),
     "multitask": Case(LAST_THREE),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from regraft.core.errors import PlanError
 from regraft.sources import read_weights
 from regraft.terms.relationship import fit_temperature
 from tests.engine.conftest import Bench
@@ -26,6 +27,7 @@ from tests.strategies.parity import (
 )
 
 NETWORK = "trunk.network."
+LITE0 = "packaged:efficientnet-lite0"
 BLOCK = {"pictures": "stages2", "phrases": "layer.1"}
 TOLERANCE = {"pictures": 1e-5, "phrases": 1e-6}
 LAST = {"pictures": "stages2", "phrases": "encoder.layer.1"}
@@ -164,11 +166,42 @@ def test_distil(pictures: Bench) -> None:
         with torch.no_grad():
             teacher = hand.work.models["teacher"]
             wanted = (teacher.heads["output_label"](hand.features(teacher)) / 2).softmax(1)
-        found = (hand.logits() / 2).log_softmax(1)
-        return cross_entropy(hand) + 4 * functional.kl_div(found, wanted, reduction="batchmean")
+        return cross_entropy(hand) + 4 * apart(hand, wanted)
 
+    assert_parity(pictures, pictures.plan("distil"), tuned_blocks(), loss=loss, tolerance=2e-6)
+
+
+def test_distil_from_an_ensemble(pictures: Bench) -> None:
+    """The second teacher has another network and reads pictures of another size."""
+    plan = pictures.plan(f"distil:tiny-0+{LITE0}")
+    assert [stage.model for stage in plan.stages] == ["student", "teacher-1", "teacher-2", "student"]
+    small = plan.models["teacher-2"].model_copy(update={"options": {"size": 32}})
+    plan = plan.model_copy(update={"models": {**plan.models, "teacher-2": small}})
+
+    def loss(hand: Hand) -> Tensor:
+        found = []
+        for name in ("teacher-1", "teacher-2"):
+            logits = torch.from_numpy(
+                hand.work.seen_by(name).logits(hand.work.draw.train, model=name)["label"]
+            )
+            found.append((logits / 2).softmax(1))
+        return cross_entropy(hand) + 4 * apart(hand, (found[0] + found[1]) / 2)
+
+    assert_parity(pictures, plan, tuned_blocks(), loss=loss, tolerance=2e-6)
+
+
+def test_a_teacher_that_is_named_twice_is_refused(pictures: Bench) -> None:
+    with pytest.raises(PlanError, match=f"names the teacher {LITE0} twice"):
+        pictures.plan(f"distil:{LITE0}+{LITE0}")
+
+
+def apart(hand: Hand, wanted: Tensor) -> Tensor:
+    """The divergence of the student's softened probabilities from those that are wanted."""
+    found = (hand.logits() / 2).log_softmax(1)
+    return functional.kl_div(found, wanted, reduction="batchmean")
+
+
+def tuned_blocks() -> list[Group]:
     blocks = {"stages0": 1.69e-4, "stages1": 2.25e-4, "stages2": 3e-4}
-    rates = [Group(within(NETWORK + name), rate, 0.01) for name, rate in blocks.items()]
-    assert_parity(
-        pictures, pictures.plan("distil"), [Group(within("heads"), 1e-4), *rates], loss=loss, tolerance=2e-6
-    )
+    tuned = [Group(within(NETWORK + name), rate, 0.01) for name, rate in blocks.items()]
+    return [Group(within("heads"), 1e-4), *tuned]

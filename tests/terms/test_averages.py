@@ -94,6 +94,49 @@ def test_a_greedy_soup_of_one_is_that_one() -> None:
     assert torch.equal(found.weights["w"], END["w"])
 
 
+PARTS = (("stem", frozenset({"a"})), ("last", frozenset({"b", "c"})), ("head", frozenset({"d"})))
+
+
+def in_parts(seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(2, generator=generator) for name in "abcd"}
+
+
+def entangled(weights: Weights) -> Judged:
+    """A loss to which no block adds by itself."""
+    total = torch.stack([weights[name] for name in "abcd"])
+    loss = float((total.sum(0) ** 2).sum() + (total[0] * total[3] - total[1]).abs().sum())
+    return Judged(loss, {"accuracy": loss})
+
+
+def test_layers_are_chosen_from_the_head_down() -> None:
+    ingredients = {name: in_parts(seed) for seed, name in enumerate(("slow", "middle", "fast"), start=6)}
+    found = find_average("layers")({})(ingredients, entangled, PARTS)
+    options = {**ingredients, "mean of all": mean_weights(list(ingredients.values()))}
+    best = min(ingredients, key=lambda name: entangled(ingredients[name]).loss)
+    by_hand, chosen = dict(ingredients[best]), {}
+    for block, names in reversed(PARTS):
+        trials = {one: {**by_hand, **{n: options[one][n] for n in names}} for one in (best, *options)}
+        chosen[block] = min(trials, key=lambda one: entangled(trials[one]).loss)
+        by_hand = trials[chosen[block]]
+    assert found.history["chosen"] == chosen
+    assert len(set(chosen.values())) > 1, "a single choice for all blocks would show nothing"
+    assert all(torch.equal(found.weights[name], by_hand[name]) for name in "abcd")
+    assert entangled(found.weights).loss < min(found.history["alone"].values())
+    judged = len(found.history["alone"]) + len(found.history["tried"])
+    assert judged == find_average("layers")({}).trials(("slow", "middle", "fast"), len(PARTS))
+
+
+def test_layers_of_one_stage_or_without_labels_are_that_stage() -> None:
+    one = find_average("layers")({})({"tune": in_parts(0)}, entangled, PARTS)
+    assert all(torch.equal(one.weights[name], in_parts(0)[name]) for name in "abcd")
+    assert (one.history["tried"], set(one.history["chosen"].values())) == ({}, {"tune"})
+    two = {"a": in_parts(0), "b": in_parts(1)}
+    found = find_average("layers")({})(two, lambda _: Judged(0.0), PARTS)
+    assert all(torch.equal(found.weights[name], in_parts(0)[name]) for name in "abcd")
+    assert found.history["alone"] == {"a": None, "b": None}
+
+
 @pytest.mark.parametrize(
     ("name", "options", "of", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
@@ -29,12 +30,14 @@ def logits(seed: int) -> dict[str, torch.Tensor]:
     }
 
 
-OUTPUTS = {"student": logits(0), "teacher": logits(1)}
+OUTPUTS = {"student": logits(0), "teacher": logits(1), "second": logits(2), "third": logits(1)}
 
 
-def value(output: str, rows: slice = slice(None), **options: float) -> float:
+def value(
+    output: str, rows: slice = slice(None), teachers: tuple[str, ...] = ("teacher",), **options: float
+) -> float:
     term = find_term("distillation")(
-        models=("student", "teacher"), streams=("target",), outputs=(output,), options=options
+        models=("student", *teachers), streams=("target",), outputs=(output,), options=options
     )
     return float(term(step(outputs=OUTPUTS, tasks=TASKS, size=5, rows=rows)).total)
 
@@ -55,6 +58,25 @@ def test_numbers() -> None:
     assert value("size") == pytest.approx(float(apart.square().mean()) / 2)
 
 
+def test_an_ensemble_speaks_with_the_mean_of_its_probabilities() -> None:
+    both = ("teacher", "second")
+    student, *teachers = (softmax(OUTPUTS[m]["kind"].numpy() / 3, axis=1) for m in ("student", *both))
+    expected = 9 * entropy(np.mean(teachers, axis=0), student, axis=1).mean()
+    assert value("kind", teachers=both, temperature=3.0) == pytest.approx(expected)
+    student, *teachers = (OUTPUTS[m]["tags"].sigmoid().numpy() for m in ("student", *both))
+    mean = np.mean(teachers, axis=0)
+    each = entropy([mean, 1 - mean], [student, 1 - student], axis=0)
+    assert value("tags", teachers=both, temperature=1) == pytest.approx(each.mean())
+    sizes = [OUTPUTS[m]["size"][:, 0] / 2 for m in ("student", *both)]
+    apart = sizes[0] - (sizes[1] + sizes[2]) / 2
+    assert value("size", teachers=both) == pytest.approx(float(apart.square().mean()) / 2)
+
+
+@pytest.mark.parametrize("output", list(TASKS))
+def test_teachers_that_agree_are_one_teacher(output: str) -> None:
+    assert value(output, teachers=("teacher", "third")) == pytest.approx(value(output), rel=1e-12)
+
+
 def test_slices_add_up_and_a_teacher_like_the_student_costs_nothing() -> None:
     parts = sum(value("kind", rows) for rows in (slice(0, 3), slice(3, 5)))
     assert parts == pytest.approx(value("kind"))
@@ -65,7 +87,7 @@ def test_slices_add_up_and_a_teacher_like_the_student_costs_nothing() -> None:
 
 
 def test_it_reads_two_models() -> None:
-    with pytest.raises(PlanError, match="reads 2 models and names student"):
+    with pytest.raises(PlanError, match="reads 2 to 9 models and names student"):
         find_term("distillation")(models=("student",), streams=("target",), outputs=(), options={})
 
 

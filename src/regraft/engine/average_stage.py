@@ -13,6 +13,7 @@ from regraft.core.errors import PlanError
 from regraft.engine.forward import Forward
 from regraft.engine.frozen import open_frozen
 from regraft.engine.norm_statistics import norm_layers, recompute
+from regraft.engine.patterns import HEAD, block_of
 from regraft.engine.validation import validate
 from regraft.engine.workspace import Workspace
 from regraft.linking import Grafted
@@ -46,7 +47,7 @@ def run_average_stage(stage: AverageStage, work: Workspace) -> None:
     with work.spending(stage.name):
         whole = {name: work.leavings.weights(name, stage.model) for name in stage.of}
         bench = _Bench(stage, work, whole)
-        found = make_rule(stage)(bench.ingredients, bench.judge)
+        found = make_rule(stage)(bench.ingredients, bench.judge, bench.blocks)
         bench.put(found.weights)
         judged = bench.validate()
         work.history.add(
@@ -69,6 +70,8 @@ class _Bench:
     ----------
     ingredients
         By stage, the tensors in which they differ from each other.
+    blocks
+        To which block each of these belongs, stem to head.
     """
 
     def __init__(self, stage: AverageStage, work: Workspace, whole: Mapping[str, Mapping[str, Tensor]]):
@@ -78,6 +81,7 @@ class _Bench:
         self.ingredients: dict[str, Weights] = {
             of: {name: state[name] for name in names} for of, state in whole.items()
         }
+        self.blocks = by_block(self.model, names)
         last = whole[stage.of[-1]]
         self.model.load_state_dict(last)
         statistics = stage.options.get("norm_statistics", "auto")
@@ -127,6 +131,16 @@ def _check_alike(stage: AverageStage, model: Grafted, whole: Mapping[str, Mappin
                 f"other tensors: {', '.join(wrong[:4])}. Average stages of models with one network and heads "
                 "of one kind"
             )
+
+
+def by_block(model: Grafted, names: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
+    """Tensors of a model by the block that owns them, stem to head; blocks that own none are left out."""
+    owners = {name: block_of(model, name) for name in names}
+    groups = [
+        (block, frozenset(name for name, owner in owners.items() if owner == block))
+        for block in (*model.trunk.block_names, HEAD)
+    ]
+    return [(block, owned) for block, owned in groups if owned]
 
 
 def _differing(states: list[Mapping[str, Tensor]]) -> frozenset[str]:

@@ -155,8 +155,10 @@ class _Probe:
             for one in self.plan.stages
             if isinstance(one, TrainStage) and one.frozen_prefix is not None
         ]
-        behind = self._forward(len(self.model.trunk.blocks)) - self._forward(max(cuts, default=0))
-        return max(behind, 0.0) * held * (make_rule(stage).trials(stage.of) + 1)
+        count, cut = len(self.model.trunk.blocks), max(cuts, default=0)
+        behind = self._forward(count) - self._forward(cut)
+        trials = make_rule(stage).trials(stage.of, count - cut + 1)  # the heads are a block as well
+        return max(behind, 0.0) * held * (trials + 1)
 
     def memory(self, stage: TrainStage) -> int:
         """Bytes beside the weights, for the batches of all of a step's streams together."""

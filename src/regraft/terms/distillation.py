@@ -1,8 +1,9 @@
-"""The distillation term: the student's predictions are to be those of a teacher, softened."""
+"""The distillation term: the student's predictions are to be those of its teachers, softened."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,8 @@ from regraft.terms.options import number
 from regraft.terms.term import StageContext, StepContext, Term, TermValue
 
 TEMPERATURE = 2.0
+MODELS = 9
+"""A student and at most so many teachers less one: each of them runs on every example."""
 
 
 class Distillation(Term):
@@ -27,13 +30,15 @@ class Distillation(Term):
     is half the squared difference of both values, in units of the training labels' variance, and T plays no
     part.
 
-    It reads two models, student and teacher in this order, one stream and no label, so that it is at home on
-    unlabelled examples as well. The teacher has a head for each output: one that was fitted by an earlier
-    stage, or that of a finished run. Options: ``temperature`` (2).
+    It reads the student and then one or several teachers, one stream and no label, so that it is at home on
+    unlabelled examples as well. Several teachers k are an ensemble (section 3 of the paper):
+    ``1/K sum_k softmax(t_ik / T)`` takes the place of ``softmax(t_i / T)``, and the mean that of values. A
+    teacher has a head for each output: one that was fitted by an earlier stage, or that of a finished run.
+    Options: ``temperature`` (2).
     """
 
     takes: ClassVar[tuple[str, ...]] = ("temperature",)
-    reads_models: ClassVar[tuple[int, int]] = (2, 2)
+    reads_models: ClassVar[tuple[int, int]] = (2, MODELS)
 
     def __init__(self, **given: Any):
         super().__init__(**given)
@@ -48,9 +53,9 @@ class Distillation(Term):
     def __call__(self, context: StepContext) -> TermValue:
         """See :class:`Term`."""
         stream = self.streams[0]
-        student, teacher = (context.outputs(model, stream) for model in self.models)
+        student, *teachers = (context.outputs(model, stream) for model in self.models)
         parts = [
-            _apart(student[name], teacher[name].detach(), task, self.temperature)
+            _apart(student[name], [one[name].detach() for one in teachers], task, self.temperature)
             for name, task in _tasks_of(self, context.tasks).items()
         ]
         per_example = torch.stack(parts).sum(0) / max(context.sizes[stream], 1)
@@ -61,16 +66,21 @@ def _tasks_of(term: Term, tasks: Mapping[str, Task]) -> dict[str, Task]:
     return {name: tasks[name] for name in term.looked_at(tasks)}
 
 
-def _apart(student: Tensor, teacher: Tensor, task: Task, temperature: float) -> Tensor:
-    """How far each example's prediction is from the teacher's, ``Float[Tensor, "examples"]``."""
+def _apart(student: Tensor, teachers: Sequence[Tensor], task: Task, temperature: float) -> Tensor:
+    """How far each example's prediction is from the teachers', ``Float[Tensor, "examples"]``."""
     if task.spec.kind == "regression":
-        return task.loss(student, teacher[:, 0]) / 2
+        return task.loss(student, torch.stack([one[:, 0] for one in teachers]).mean(0)) / 2
     if task.spec.kind == "multilabel":
-        student, teacher = (torch.stack([z, torch.zeros_like(z)], dim=-1) for z in (student, teacher))
-    wanted = (teacher / temperature).log_softmax(-1)
+        student, *teachers = (torch.stack([z, torch.zeros_like(z)], dim=-1) for z in (student, *teachers))
+    wanted = _mean_log_probabilities([(one / temperature).log_softmax(-1) for one in teachers])
     given = (student / temperature).log_softmax(-1)
     divergence = functional.kl_div(given, wanted, reduction="none", log_target=True).sum(-1)
     return temperature**2 * (divergence.mean(-1) if divergence.ndim > 1 else divergence)
+
+
+def _mean_log_probabilities(logs: Sequence[Tensor]) -> Tensor:
+    """The logarithm of the mean of probabilities; of one alone it is that one to the bit."""
+    return logs[0] if len(logs) == 1 else torch.stack(list(logs)).logsumexp(0) - math.log(len(logs))
 
 
 class DistilFeatures(Term):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from regraft.core.errors import PlanError
-from regraft.terms.averages import AverageRule, Greedy, Interpolation, Mean
+from regraft.terms.averages import AverageRule, Greedy, Interpolation, Layers, Mean
 from regraft.terms.bss import BSS
 from regraft.terms.co_tuning import CoTuning
 from regraft.terms.combine import CombineRule, GradNorm, PCGrad, Sum
@@ -52,7 +52,7 @@ CALIBRATIONS: dict[str, Callable[..., Calibration]] = {"temperature": solve_temp
 KEEPS_EXAMPLES = ("knn",)
 """Solvers that make the training examples themselves the head: it has nothing to train or to average."""
 _HANDED = ("features", "outputs", "labels", "task")  # by the engine; the rest are options
-AVERAGES: dict[str, type[AverageRule]] = {kind.name: kind for kind in (Mean, Interpolation, Greedy)}
+AVERAGES: dict[str, type[AverageRule]] = {kind.name: kind for kind in (Mean, Interpolation, Greedy, Layers)}
 
 
 def find_term(name: str) -> type[Term]:

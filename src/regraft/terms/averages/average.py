@@ -15,6 +15,10 @@ Weights = Mapping[str, Tensor]
 """Tensors of a model by name; those that are the same in all that is averaged are left out."""
 
 
+Blocks = Sequence[tuple[str, frozenset[str]]]
+"""Stem to head, the heads last: a block's name and which of the tensors are its own."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """How good some weights are on the validation examples.
@@ -86,10 +90,13 @@ class AverageRule(abc.ABC):
         if len(set(of)) < len(of):
             raise PlanError(f"the average {self.name!r} names a stage twice: {', '.join(of)}")
 
-    def trials(self, of: Sequence[str]) -> int:
-        """How often it judges at most."""
+    def trials(self, of: Sequence[str], blocks: int = 1) -> int:
+        """How often it judges at most, where so many blocks differ."""
         return 0
 
     @abc.abstractmethod
-    def __call__(self, ingredients: Mapping[str, Weights], judge: Judge) -> Average:
-        """The average of the weights of some stages, by their names, in the plan's order."""
+    def __call__(self, ingredients: Mapping[str, Weights], judge: Judge, blocks: Blocks = ()) -> Average:
+        """The average of the weights of some stages, by their names, in the plan's order.
+
+        ``blocks`` says to which block each tensor belongs.
+        """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from regraft.terms.averages.average import Average, AverageRule, Judge, Weights
+from regraft.terms.averages.average import Average, AverageRule, Blocks, Judge, Weights
 from regraft.terms.averages.mean import mean_weights
 
 
@@ -21,11 +21,11 @@ class Greedy(AverageRule):
 
     name = "greedy"
 
-    def trials(self, of: Sequence[str]) -> int:
+    def trials(self, of: Sequence[str], blocks: int = 1) -> int:
         """Each stage alone, and all but the best with those that were kept."""
         return 2 * len(of) - 1
 
-    def __call__(self, ingredients: Mapping[str, Weights], judge: Judge) -> Average:
+    def __call__(self, ingredients: Mapping[str, Weights], judge: Judge, blocks: Blocks = ()) -> Average:
         """See :class:`AverageRule`."""
         alone = {name: judge(weights) for name, weights in ingredients.items()}
         known = all(one.known for one in alone.values())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from regraft.core.errors import PlanError
-from regraft.terms.averages.average import Average, AverageRule, Judge, Judged, Weights
+from regraft.terms.averages.average import Average, AverageRule, Blocks, Judge, Judged, Weights
 
 GRID = tuple(step / 10 for step in range(11))
 MIDDLE = 0.5
@@ -49,11 +49,11 @@ class Interpolation(AverageRule):
                 "of: [head, tune]"
             )
 
-    def trials(self, of: Sequence[str]) -> int:
+    def trials(self, of: Sequence[str], blocks: int = 1) -> int:
         """See :meth:`AverageRule.trials`."""
         return len(self.grid) if len(self.grid) > 1 else 0
 
-    def __call__(self, ingredients: Mapping[str, Weights], judge: Judge) -> Average:
+    def __call__(self, ingredients: Mapping[str, Weights], judge: Judge, blocks: Blocks = ()) -> Average:
         """See :class:`AverageRule`."""
         start, end = ingredients.values()
         if len(self.grid) == 1:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from regraft.terms.averages.average import Average, AverageRule, Judge, Weights
+from regraft.terms.averages.average import Average, AverageRule, Blocks, Judge, Weights
 
 
 class Mean(AverageRule):
@@ -18,7 +18,7 @@ class Mean(AverageRule):
 
     name = "mean"
 
-    def __call__(self, ingredients: Mapping[str, Weights], judge: Judge) -> Average:
+    def __call__(self, ingredients: Mapping[str, Weights], judge: Judge, blocks: Blocks = ()) -> Average:
         """See :class:`AverageRule`."""
         return Average(mean_weights(list(ingredients.values())), {})
 

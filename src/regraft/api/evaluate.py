@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from regraft.api.whereabouts import find_data
 from regraft.core.console import say
-from regraft.core.errors import DataError
+from regraft.core.errors import DataError, UsageError
 from regraft.core.task_spec import TaskSpec
 from regraft.engine import Run
 from regraft.evidence import Ledger, final_figures
 from regraft.targets import Target, load_target, prepare
-from regraft.targets.datasets import is_saved_dataset
 from regraft.targets.known import known
+from regraft.targets.loading import has_columns
+from regraft.targets.together import join
 
 
 def evaluate(
     run: Run | str | Path,
-    data: Target | str | Path,
+    data: Target | str | Path | Mapping[str, Target | str | Path],
     *,
     builder: Any = None,
     max_unreadable: float = 0.05,
@@ -29,24 +32,74 @@ def evaluate(
     ``columns`` are ``label``, ``image`` and ``text`` where the data are a table; those of the run's own table
     if not given. Returns figures with intervals in the shape of ``metrics.json``. Raises :class:`DataError`
     where the data have other outputs or classes than the model; a class that they lack is no error.
+
+    A run on several targets together is scored on data of some of them, by name: ``{"cells": "new-cells/"}``;
+    figures are those of their outputs.
     """
     opened = run if isinstance(run, Run) else Run.load(run, builder=builder)
     predictor = opened.predictor
     specs = tuple(task.spec for task in predictor.tasks)
-    target = known(data, specs) if isinstance(data, Target) else _load(opened, data, specs, columns)
+    target = _target(opened, data, specs, columns)
     _tell_seen(opened, target)
     prepared = prepare(target, predictor.preprocessing, max_unreadable=max_unreadable)
     test = prepared.target.test
     logits = predictor.logits_of(prepared.inputs, test, backend="auto")
-    scores = {task.spec.name: task.scores(logits[task.spec.name]) for task in predictor.tasks}
+    asked = {spec.name for spec in prepared.target.tasks}
+    scores = {
+        task.spec.name: task.scores(logits[task.spec.name])
+        for task in predictor.tasks
+        if task.spec.name in asked
+    }
     return final_figures(prepared.target, scores, Ledger())
 
 
-def _load(run: Run, data: str | Path, specs: tuple[TaskSpec, ...], columns: dict[str, Any]) -> Target:
+def _target(run: Run, data: Any, specs: tuple[TaskSpec, ...], columns: dict[str, Any]) -> Target:
+    origin = run.facts["origin"]
+    members = list(origin.get("members", {}))
+    if not isinstance(data, Mapping):
+        if members and not (isinstance(data, Target) and data.members):
+            raise UsageError(
+                f"{run.folder} was fitted on several targets together ({', '.join(members)}): say of which "
+                f"one these data are, as in regraft evaluate {run.folder} {members[0]}=DATA"
+            )
+        if isinstance(data, Target):
+            there = {spec.name for spec in data.tasks}
+            some = tuple(spec for spec in specs if spec.name in there) if members else ()
+            return known(data, some or specs)
+        return _load(origin, data, specs, columns)
+    strange = [name for name in data if name not in members]
+    if strange or not data:
+        there_are = (
+            f"has {', '.join(members)}" if members else "was fitted on one target: give its data alone"
+        )
+        raise UsageError(
+            f"there is no {', '.join(map(repr, strange)) or 'data'} in {run.folder}, which {there_are}"
+        )
+    return join({name: _member(origin, name, one, specs, columns) for name, one in data.items()})
+
+
+def _member(
+    origin: Mapping[str, Any], name: str, data: Any, specs: tuple[TaskSpec, ...], columns: dict[str, Any]
+) -> Target:
+    """Data of one of the targets that the run was fitted on, under that one's own names."""
+    own = tuple(
+        replace(spec, name=spec.name.removeprefix(f"{name}."))
+        for spec in specs
+        if spec.name.startswith(f"{name}.")
+    )
+    if isinstance(data, Target):
+        return known(data, own)
+    mine = {key: value.get(name) if isinstance(value, Mapping) else value for key, value in columns.items()}
+    return _load(origin["members"][name], data, own, mine)
+
+
+def _load(
+    origin: Mapping[str, Any], data: str | Path, specs: tuple[TaskSpec, ...], columns: Mapping[str, Any]
+) -> Target:
     """The data with labels as the model encodes them, in columns as they were named or as the run's were."""
     given = {name: value for name, value in columns.items() if value is not None}
-    if not Path(data).is_dir() or is_saved_dataset(Path(data)):
-        options = run.facts["origin"].get("options", {})
+    if has_columns(data):
+        options = origin.get("options", {})
         given = {name: options.get(name) for name in ("label", "image", "text")} | given
     return load_target(data, tasks=specs, **given)
 

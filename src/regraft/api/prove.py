@@ -160,6 +160,9 @@ def _open_case(
     name = output or next(iter(specs))
     if name not in specs:
         raise UsageError(f"there is no output {name!r}; there are: {', '.join(specs)}")
+    if output is None and len(specs) > 1:
+        rest = ", ".join(other for other in specs if other != name)
+        say(f"The verdict is about the output {name!r}; --output chooses another one: {rest}.")
     found = find_streams_again(run, streams, again)
     allowed = run.facts["max_unreadable"]
     others = prepare_streams(found, plan, prepared.target.tasks, steps, max_unreadable=allowed)

@@ -40,11 +40,20 @@ def find_stream_data(run: Run, name: str, origin: Mapping[str, Any], again: str)
 
 
 def _load(run: Run, origin: Mapping[str, Any], what: str, again: str) -> Target:
+    return reload(_found(run, origin, what, again))
+
+
+def _found(run: Run, origin: Mapping[str, Any], what: str, again: str) -> dict[str, Any]:
+    """An origin whose paths are those of today, each of them there."""
+    if "members" in origin:
+        members = origin["members"].items()
+        found = {name: _found(run, one, f"{name} of {what}", again) for name, one in members}
+        return {**origin, "members": found}
     if not origin.get("path"):
-        return reload(origin)
+        return dict(origin)
     path, kind = _here(run, origin["path"]), str(origin.get("kind"))
     _check(path, f"{what} ({_KINDS.get(kind, kind)})", again)
-    return reload({**origin, "path": path})
+    return {**origin, "path": path}
 
 
 _KINDS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,7 +39,9 @@ def _facts(row: Entry) -> str:
 
 
 def plan(
-    data: Annotated[Path | None, typer.Argument(help="Data, as for `regraft fit`.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Argument(help="Data, as for `regraft fit`.", metavar="[DATA..]")
+    ] = None,
     source: o.SourceName = None,
     network: o.NetworkOption = None,
     strategy: o.StrategyName = "probe",
@@ -75,7 +76,7 @@ def plan(
     from regraft.engine.sets import planned_sets
     from regraft.plans import plan_to_yaml
 
-    if data is None:
+    if not data:
         raise UsageError("regraft plan wants DATA, or --list for the strategies")
     target = o.open_target(data, label=label, image=image, text=text, group=group, split=split, task=task)
     made, opened = prepare_plan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,16 +17,22 @@ _DATA = "Data"
 _COMPUTE = "Compute"
 
 DataPath = Annotated[
-    Path,
+    list[str],
     typer.Argument(
         help="A folder of class folders of images (or train/ val/ test/ with class folders); a csv, tsv, "
-        "parquet or jsonl file; or a saved Hugging Face dataset."
+        "parquet or jsonl file; or a saved Hugging Face dataset. NAME=DATA for each of several targets that "
+        "share one trunk: cells=cells/ digits=digits.csv.",
+        metavar="DATA..",
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run, as written by `regraft fit --out`.")]
 Label = Annotated[
     list[str] | None,
-    typer.Option(help="Column of the labels; several times for several outputs.", rich_help_panel=_DATA),
+    typer.Option(
+        help="Column of the labels; several times for several outputs. Of several targets, NAME.COLUMN is "
+        "one's own and COLUMN each table's; so it is with --image, --text, --group and --split.",
+        rich_help_panel=_DATA,
+    ),
 ]
 Image = Annotated[str | None, typer.Option(help="Column of image paths.", rich_help_panel=_DATA)]
 Text = Annotated[str | None, typer.Option(help="Column of texts.", rich_help_panel=_DATA)]
@@ -189,7 +196,7 @@ MaxUnreadable = Annotated[
 
 
 def open_target(
-    path: Path,
+    data: Path | Sequence[str],
     *,
     label: list[str] | None = None,
     image: str | None = None,
@@ -201,29 +208,101 @@ def open_target(
     test_size: str | None = None,
     test_salt: str = "",
 ) -> Target:
-    """Load the data that the options describe."""
-    from regraft.targets import load_target
+    """Load the data that the options describe; several that have names become one target."""
+    from regraft.targets import Target, load_target
 
-    given = {"label": _one_or_more(label), "image": image, "text": text, "group": group, "split": split}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if drop_rare:
-        options["drop_rare"] = True
-    if task:
-        options["tasks"] = _kinds(task)
-    target = load_target(path, **options)
+    found = find_data(data)
+    given = {"label": label, "image": image, "text": text, "group": group, "split": split}
+    common: dict[str, Any] = {"drop_rare": True} if drop_rare else {}
+    if isinstance(found, Path):
+        target = load_target(found, **columns_of(found, given), **common, tasks=_kinds(task))
+    else:
+        columns = columns_of(found, given)
+        target = Target.together(
+            {
+                name: load_target(
+                    path,
+                    **{option: values[name] for option, values in columns.items()},
+                    **common,
+                    tasks=_kinds_of(task, name, found),
+                )
+                for name, path in found.items()
+            }
+        )
     if test_size is None and not test_salt:
         return target
     return target.with_test(_share_or_count(test_size or "0.2"), salt=test_salt)
 
 
+def find_data(given: Path | Sequence[str]) -> Path | dict[str, Path]:
+    """Where data lie; by name where each is written NAME=DATA, and no such file is there."""
+    from regraft.core.errors import UsageError
+
+    if isinstance(given, Path):
+        return given
+    pairs = [text.partition("=") for text in given]
+    named = [
+        bool(sign and name and path) and not Path(name + sign + path).exists() for name, sign, path in pairs
+    ]
+    if len(given) == 1 and not named[0]:
+        return Path(given[0])
+    if not all(named):
+        bare = given[named.index(False)]
+        raise UsageError(f"{bare}: several targets need names, as in cells=cells/ digits=digits/")
+    names = [name for name, _, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"two targets are called {twice[0]}; each needs a name of its own")
+    return {name: Path(path) for name, _, path in pairs}
+
+
+def columns_of(data: Path | dict[str, Path], given: Mapping[str, list[str] | str | None]) -> dict[str, Any]:
+    """What options say of columns, by option; where data have names, by these as well."""
+    if isinstance(data, dict):
+        return {
+            option: {name: _addressed(value, name, data) for name in data} for option, value in given.items()
+        }
+    return {
+        option: _one_or_more(value) if isinstance(value, list) else value for option, value in given.items()
+    }
+
+
 def _one_or_more(names: list[str] | None) -> str | list[str] | None:
+    """A single name by itself, nothing where there is none."""
     return names[0] if names and len(names) == 1 else names or None
 
 
-def _kinds(given: list[str]) -> str | dict[str, str]:
+def _addressed(given: list[str] | str | None, name: str, data: Mapping[str, Path]) -> Any:
+    """What of an option is for one of several targets: NAME.VALUE, else VALUE where it is a table."""
+    from regraft.targets.loading import has_columns
+
+    values = [given] if isinstance(given, str) else given or []
+    heads = [(value.partition("."), value) for value in values]
+    own = [rest for (first, sign, rest), _ in heads if sign and first == name]
+    common = [value for (first, sign, _), value in heads if not (sign and first in data)]
+    return _one_or_more(own or (common if has_columns(data[name]) else []))
+
+
+def _kinds(given: list[str] | None) -> str | dict[str, str] | None:
+    if not given:
+        return None
     if len(given) == 1 and "=" not in given[0]:
         return given[0]
     return dict(_pair(one) for one in given)
+
+
+def _kinds_of(given: list[str] | None, name: str, data: Mapping[str, Path]) -> str | dict[str, str] | None:
+    """The kinds of task of one of several targets: NAME=KIND, or NAME.OUTPUT=KIND."""
+    from regraft.core.errors import UsageError
+
+    kinds = dict(_pair(one) for one in given or ())
+    strange = [output for output in kinds if output.partition(".")[0] not in data]
+    if strange:
+        raise UsageError(f"--task {strange[0]}: there are {', '.join(data)}; write NAME.OUTPUT=KIND")
+    if name in kinds:
+        return kinds[name]
+    own = {output.partition(".")[2]: kind for output, kind in kinds.items() if output.startswith(f"{name}.")}
+    return own or None
 
 
 def _pair(text: str) -> tuple[str, str]:

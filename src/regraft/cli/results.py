@@ -22,6 +22,9 @@ def prove(
             help="The arm from scratch: same (network), small (another one), or auto (what fits the budget)."
         ),
     ] = "auto",
+    output: Annotated[
+        str | None, typer.Option(help="The output that the verdict is about; the first if not given.")
+    ] = None,
     fail_if_harmed: Annotated[
         bool, typer.Option("--fail-if-harmed", help="Exit with status 3 where the verdict is HARMED.")
     ] = False,
@@ -32,7 +35,14 @@ def prove(
     from regraft.api.prove import prove as run_prove
     from regraft.evidence import evidence_table
 
-    evidence = run_prove(folder, seeds=seeds, budget=o.seconds_of(budget), scratch=scratch, builder=builder)
+    evidence = run_prove(
+        folder,
+        seeds=seeds,
+        budget=o.seconds_of(budget),
+        scratch=scratch,
+        output=output,
+        builder=builder,
+    )
     if json:
         o.print_json(evidence.to_json())
     else:
@@ -53,10 +63,15 @@ def evaluate(
     builder: o.BuilderOption = None,
     json: o.AsJson = False,
 ) -> None:
-    """Score a run's model on other labelled data."""
+    """Score a run's model on other labelled data.
+
+    Of a run on several targets, NAME=DATA says whose data they are: `regraft evaluate runs/both cells=new/`.
+    """
     from regraft.api.evaluate import evaluate as run_evaluate
 
-    metrics = run_evaluate(folder, data, label=label, image=image, text=text, builder=builder)
+    found = o.find_data(data)
+    columns = o.columns_of(found, {"label": label, "image": image, "text": text})
+    metrics = run_evaluate(folder, found, builder=builder, **columns)
     if json:
         o.print_json(metrics)
         return
@@ -88,6 +103,10 @@ def predict(
     folder: o.RunFolder,
     items: Annotated[list[str], typer.Argument(help="Files, folders, globs, or a table.")],
     column: Annotated[str | None, typer.Option(help="Column of a table that holds the items.")] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this output, or NAME for all NAME.OUTPUT; several times for several."),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="A table on standard output.")] = False,
     builder: o.BuilderOption = None,
     backend: o.Backend = "auto",
@@ -99,7 +118,8 @@ def predict(
     """
     from regraft.inference.predictor import Predictor
 
-    predictions = Predictor.load(folder, builder=builder).predict(items, column=column, backend=backend)
+    predictor = Predictor.load(folder, builder=builder)
+    predictions = predictor.predict(items, column=column, outputs=output or (), backend=backend)
     if json:
         o.print_json({"predictions": predictions})
     elif as_csv:

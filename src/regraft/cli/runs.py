@@ -68,7 +68,8 @@ def fit(
     """Train a model on DATA and write a run: the model, its figures on held-out data, a report.
 
     Examples: `regraft fit photos/ --out runs/photos`;
-    `regraft fit reviews.csv --text body --label stars --out runs/reviews --strategy lpft`.
+    `regraft fit reviews.csv --text body --label stars --out runs/reviews --strategy lpft`;
+    `regraft fit cells=cells/ digits=digits/ --out runs/both --strategy multitask`, one trunk for both.
     """
     from regraft.api.transfer import transfer
     from regraft.core.errors import UsageError

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from regraft.core.console import say
+from regraft.core.errors import PlanError
 from regraft.core.inputs import Inputs
 from regraft.engine.checkpoint import Checkpoints
 from regraft.engine.edits import try_edits
@@ -21,6 +22,7 @@ from regraft.engine.workspace import Workspace
 from regraft.linking import Grafted, Link
 from regraft.plans import Plan
 from regraft.targets import Draw, Target
+from regraft.targets.balance import draw_notes
 from regraft.tasks import Task, make_task
 
 
@@ -29,9 +31,12 @@ def draw_examples(plan: Plan, target: Target) -> Draw:
     wanted = plan.draw
     if wanted.train_size is not None and wanted.train_size > len(target.pool):
         say(f"{wanted.train_size} labels were asked for; all {len(target.pool)} of the pool are used.")
-    return target.draw(
+    drawn = target.draw(
         plan.seed, train_size=wanted.train_size, per_class=wanted.per_class, validation=wanted.validation
     )
+    for note in draw_notes(target, drawn):
+        say(note)
+    return drawn
 
 
 def fitted_tasks(target: Target, draw: Draw) -> dict[str, Task]:
@@ -48,6 +53,12 @@ def headed_tasks(plan: Plan, tasks: Mapping[str, Task], others: Mapping[str, Str
         if stream in others
         for name, task in others[stream].tasks.items()
     }
+    same = sorted(set(tasks) & set(own))
+    if same:
+        raise PlanError(
+            f"a stream's own outputs have names that the target's have ({', '.join(same)}): give the stream "
+            "another name"
+        )
     return {**tasks, **own}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -119,9 +119,11 @@ class Run:
         """The model, loaded for prediction."""
         return Predictor.load(self.folder, builder=self.builder)
 
-    def predict(self, items: Any, *, column: str | None = None) -> list[Prediction]:
+    def predict(
+        self, items: Any, *, column: str | None = None, outputs: Sequence[str] = ()
+    ) -> list[Prediction]:
         """See :meth:`Predictor.predict`."""
-        return self.predictor.predict(items, column=column)
+        return self.predictor.predict(items, column=column, outputs=outputs)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {self.status})"

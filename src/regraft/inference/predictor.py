@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from regraft.core.errors import BundleError, LinkError
+from regraft.core.errors import BundleError, LinkError, UsageError
 from regraft.core.files import read_json
 from regraft.core.inputs import Inputs
 from regraft.core.preprocessing import Preprocessing
@@ -69,25 +69,42 @@ class Predictor:
             ) from error
         return cls(model, source.preprocessing, tasks, facts.get("whole"))
 
-    def predict(self, items: Any, *, column: str | None = None, backend: str = "auto") -> list[Prediction]:
+    def predict(
+        self, items: Any, *, column: str | None = None, outputs: Sequence[str] = (), backend: str = "auto"
+    ) -> list[Prediction]:
         """Predict for files, folders, globs, tables, arrays or texts; one entry for each, in input order.
+
+        ``outputs`` says which are wanted, all if none is named; of targets put together, ``cells`` names all
+        that are called ``cells.OUTPUT``. Raises :class:`UsageError` for a name that is none.
 
         An entry is ``{"item", "outputs": {NAME: {"task", ..}}}``, with a single output's fields beside
         ``item``; one that could not be read is ``{"item", "error"}``. Few items are run eagerly and many
         compiled, where that pays (``backend``); the next items are read while these are run.
         """
+        tasks = self._named(outputs)
         listed = list_items(items, self.preprocessing, column=column, whole=self.whole)
         trunk = self.model.eval().trunk
         device = next(self.model.parameters()).device
         stream = Stream(trunk, len(trunk.blocks), total=len(listed), backend=backend, device=device)
-        return [entry for part in stream.read(listed.parts()) for entry in self._predicted(part, stream)]
+        return [
+            entry for part in stream.read(listed.parts()) for entry in self._predicted(part, stream, tasks)
+        ]
 
-    def _predicted(self, found: Items, stream: Stream) -> list[Prediction]:
+    def _named(self, outputs: Sequence[str]) -> tuple[Task, ...]:
+        """The tasks of some outputs, in the model's order."""
+        names = [task.spec.name for task in self.tasks]
+        strange = [one for one in outputs if not any(_is_or_is_of(name, one) for name in names)]
+        if strange:
+            raise UsageError(f"there is no output {', '.join(strange)}; there are: {', '.join(names)}")
+        asked = (any(_is_or_is_of(name, one) for one in outputs) for name in names)
+        return tuple(task for task, wanted in zip(self.tasks, asked, strict=True) if wanted or not outputs)
+
+    def _predicted(self, found: Items, stream: Stream, tasks: tuple[Task, ...]) -> list[Prediction]:
         decoded: dict[str, list[dict[str, Any]]] = {}
         if len(found.inputs):
             logits = heads_on(self.model, stream.pooled(found.inputs))
-            scores = {task.spec.name: task.scores(logits[task.spec.name]) for task in self.tasks}
-            decoded = {task.spec.name: task.decode(scores[task.spec.name]) for task in self.tasks}
+            scores = {task.spec.name: task.scores(logits[task.spec.name]) for task in tasks}
+            decoded = {task.spec.name: task.decode(scores[task.spec.name]) for task in tasks}
         entries: list[Prediction] = [
             {"item": name, "error": found.errors.get(index, "")} for index, name in enumerate(found.names)
         ]
@@ -110,6 +127,10 @@ class Predictor:
     ) -> dict[str, np.ndarray]:
         """The same for some of the examples."""
         return model_logits(self.model, inputs, examples, backend=backend)
+
+
+def _is_or_is_of(name: str, asked: str) -> bool:
+    return name == asked or name.startswith(f"{asked}.")
 
 
 def model_logits(

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from regraft.core.task_spec import TaskSpec
+from regraft.targets.labels import some_of
 from regraft.targets.rare import class_counts
 
 if TYPE_CHECKING:
-    from regraft.targets.target import Target
+    from regraft.targets.target import Draw, Target
 
 _IMBALANCED = 3.0  # the largest class is so many times as large as the smallest
 
@@ -22,6 +23,23 @@ def balance_notes(target: Target) -> tuple[str, ...]:
         if spec.kind != "regression":
             notes += _class_notes(spec, class_counts(spec, target._labels[spec.name][target.pool]))
     return (*notes, *_conflicts(target))
+
+
+def draw_notes(target: Target, draw: Draw) -> tuple[str, ...]:
+    """Sentences about classes that the pool has and a draw has no training example of."""
+    labels, pool = target.labels(draw.train), target.labels(target.pool)
+    notes = []
+    for spec in target.tasks:
+        if spec.kind == "regression":
+            continue
+        there, drawn = class_counts(spec, pool[spec.name]), class_counts(spec, labels[spec.name])
+        absent = [spec.classes[index] for index in np.flatnonzero((there > 0) & (drawn == 0))]
+        if absent:
+            notes.append(
+                f"{spec.name}: {len(absent)} of {len(spec.classes)} classes have no training example in this "
+                f"draw ({some_of(absent)}), so they cannot be learned; per_class= draws some of each."
+            )
+    return tuple(notes)
 
 
 def _class_notes(spec: TaskSpec, counts: np.ndarray) -> list[str]:

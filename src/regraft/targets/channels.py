@@ -14,6 +14,7 @@ from regraft.core.errors import UsageError
 from regraft.core.preprocessing import ImagePreprocessing
 from regraft.targets.decoding import PICTURE_CHANNELS, BadImageError, has_alpha, open_image
 from regraft.targets.examples import Examples, ImageArrays
+from regraft.targets.joined import JoinedImages
 
 _LOOKED_AT = 16  # files whose headers say whether pictures have alpha
 
@@ -34,6 +35,9 @@ def channels_last(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 def channels_of(examples: Examples) -> int | None:
     """How many channels every example has; None where files say it, each for itself."""
+    if isinstance(examples, JoinedImages):
+        each = {channels_of(store) for store in examples.stores}
+        return each.pop() if len(each) == 1 else None
     if not isinstance(examples, ImageArrays):
         return None
     return 1 if examples.array.ndim == 3 else int(examples.array.shape[3])

@@ -27,6 +27,10 @@ def draw(
     from regraft.targets.target import Draw
 
     _check(target, train_size, per_class, validation)
+    if target.members:
+        from regraft.targets.members import draw_each
+
+        return draw_each(target, seed, train_size=train_size, per_class=per_class, validation=validation)
     order = _Order(target, seed)
     given = order.of_part(VALIDATION)
     if len(given) and validation > 0:
@@ -78,7 +82,7 @@ class _Order:
             return members[: max(1, round(size * share))]
         if per_class is None:
             return members
-        rank = _rank_within(self.stratum[members])
+        rank = rank_within(self.stratum[members])
         chosen: np.ndarray = members[(rank < max(1, round(per_class * share))) & (self.stratum[members] >= 0)]
         return chosen
 
@@ -90,7 +94,7 @@ class _Order:
         if validation <= 0 or not len(self.members):
             return chosen
         firsts = self.members[_first_of_unit(self.units[self.members])]
-        stratum, rank = self.stratum[firsts], _rank_within(self.stratum[firsts])
+        stratum, rank = self.stratum[firsts], rank_within(self.stratum[firsts])
         phase = (stratum - stratum.min() + 0.5) / (stratum.max() - stratum.min() + 1)
         after = np.floor((rank + 1) * validation + phase + 1e-9)
         before = np.floor(rank * validation + phase + 1e-9)
@@ -98,6 +102,11 @@ class _Order:
         early = np.floor(validation + phase + 1e-9) >= 1  # the first unit was meant: the second goes instead
         hit = np.where(rank == 0, False, hit | ((rank == 1) & early))
         return np.isin(self.units, self.units[firsts[hit]])
+
+
+def drawn_shares(target: Target, seed: int) -> np.ndarray:
+    """Where in its class each labelled example of the pool lies, 0 to 1, in the order drawn by ``seed``."""
+    return _Order(target, seed).share
 
 
 def _unit_keys(units: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -113,14 +122,14 @@ def _ordered(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pool in an order whose every prefix is in proportion; the first of each class come first."""
     by_key = pool[np.lexsort((units[pool], keys[pool]))]
-    rank = _rank_within(stratum[by_key])
+    rank = rank_within(stratum[by_key])
     sizes = np.bincount(stratum[by_key] + 1, minlength=1)[stratum[by_key] + 1]
     share = rank / sizes
     place = np.argsort(share, kind="stable")
     return by_key[place], share[place]
 
 
-def _rank_within(values: np.ndarray) -> np.ndarray:
+def rank_within(values: np.ndarray) -> np.ndarray:
     """For each place how many equal values stand before it."""
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.diff(values[order], prepend=values[order][:1] - 1))

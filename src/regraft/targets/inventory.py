@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.core.files import write_bytes
 from regraft.core.hashing import hash_bytes
-from regraft.targets.names import NumberedNames
+from regraft.targets.names import are_numbered
 
 if TYPE_CHECKING:
     from regraft.targets.target import Target
@@ -52,7 +52,7 @@ def _inventory(target: Target) -> dict[str, Any]:
     labels = [hash_bytes(b"|".join(c[i].tobytes() for c in columns))[:8] for i in range(len(target))]
     names = target.examples.names
     # The number of a row says nothing once a row is gone: such examples go by their contents.
-    keys = _numbered(contents) if isinstance(names, NumberedNames) else list(names)
+    keys = _numbered(contents) if are_numbered(names) else list(names)
     return {
         "tasks": [spec.to_json() for spec in target.tasks],
         "names": list(names),

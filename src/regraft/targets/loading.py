@@ -48,6 +48,12 @@ def _load_path(path: Path, options: dict[str, Any]) -> Target:
     return Target.from_images(path, **options)
 
 
+def has_columns(data: str | Path) -> bool:
+    """Whether data at a path have columns to be named: tables and saved data sets, not folders of images."""
+    path = Path(data).expanduser()
+    return not path.is_dir() or is_saved_dataset(path)
+
+
 def _only(options: Mapping[str, Any], allowed: tuple[str, ...], what: str) -> None:
     extra = sorted(set(options) - set(allowed))
     if extra:
@@ -58,11 +64,17 @@ def _only(options: Mapping[str, Any], allowed: tuple[str, ...], what: str) -> No
 def reload(origin: Mapping[str, Any]) -> Target:
     """The target that a run was made with, from the origin in its ``target.json``."""
     kind, path = origin.get("kind"), origin.get("path")
+    if kind == "together":
+        return _tested(Target.together({n: reload(one) for n, one in origin["members"].items()}), origin)
     if path is None:
         raise DataError("these data lived in memory only and were not saved; hand them over again")
     if not Path(path).exists():
         raise DataError(f"the data are no longer at {path}; put them back, or hand them over again")
-    target = _reload(str(kind), Path(path), dict(origin.get("options", {})))
+    return _tested(_reload(str(kind), Path(path), dict(origin.get("options", {}))), origin)
+
+
+def _tested(target: Target, origin: Mapping[str, Any]) -> Target:
+    """The target with the test part that was asked for, where one was."""
     test = origin.get("test")
     return target if test is None else target.with_test(test["size"], test["salt"])
 

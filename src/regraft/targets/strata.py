@@ -14,6 +14,10 @@ _BANDS = 10
 
 def strata(target: Target) -> np.ndarray:
     """``int64 (N,)``: the stratum of each example, -1 where the label is missing."""
+    if target.members:
+        from regraft.targets.members import strata_of_each
+
+        return strata_of_each(target)
     spec = next((spec for spec in target.tasks if spec.kind != "regression"), target.tasks[0])
     values = target._labels[spec.name]
     if spec.kind == "regression":

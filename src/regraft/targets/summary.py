@@ -30,6 +30,7 @@ def summary(target: Target) -> dict[str, Any]:
         "notes": list(target.notes),
         "fingerprint": target.fingerprint,
         "unreadable": len(target.unreadable),
+        **({"members": [member.name for member in target.members]} if target.members else {}),
         "splits": {"test": [row.tobytes()[:8].hex() for row in hashes.array[target.test]]},
         "preview": [_preview(target, index) for index in _previewed(target)],
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regraft.core.errors import SealedError
+from regraft.core.errors import SealedError, UsageError
 from regraft.core.seal import Ledger
 from regraft.core.task_spec import TaskSpec
 from regraft.targets.parts import POOL, TEST, VALIDATION
@@ -18,6 +18,7 @@ from regraft.targets.parts import POOL, TEST, VALIDATION
 if TYPE_CHECKING:
     from regraft.targets.examples import Examples
     from regraft.targets.held import Held
+    from regraft.targets.members import Member
 
 Labels = dict[str, np.ndarray]
 """By output name, encoded as TaskSpec says; the first dimension is the example."""
@@ -48,7 +49,8 @@ class Draw:
 class Target:
     """What the model is needed for.
 
-    Make one with ``from_images``, ``from_table``, ``from_arrays`` or ``from_dataset``.
+    Make one with ``from_images``, ``from_table``, ``from_arrays`` or ``from_dataset``, or of several others
+    with ``together``.
 
     Attributes
     ----------
@@ -68,6 +70,8 @@ class Target:
         JSON that :func:`regraft.targets.reload` makes this target from.
     drop_rare
         Whether classes with fewer than two readable examples are dropped instead of refused.
+    members
+        The targets that this one was put together from; empty for one that was not.
     """
 
     examples: Examples
@@ -80,6 +84,7 @@ class Target:
     origin: dict[str, Any] = field(default_factory=dict)
     drop_rare: bool = False
     held: Held | None = field(default=None, repr=False)
+    members: tuple[Member, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -135,11 +140,13 @@ class Target:
     def with_test(self, size: float | int, salt: str = "") -> Target:
         """The same target with another test part: a share (float) or a count (int) of the labelled examples.
 
-        In each class the examples with the smallest ``hash(salt + content hash)`` are taken.
+        In each class the examples with the smallest ``hash(salt + content hash)`` are taken. Of a target that
+        was put together, ``size`` is that of each member's test part.
         """
+        from regraft.targets.members import fix_test_of_each
         from regraft.targets.parts import fix_test
 
-        part = fix_test(self, size, salt)
+        part = fix_test_of_each(self, size, salt) if self.members else fix_test(self, size, salt)
         origin = {**self.origin, "test": {"size": size, "salt": salt}}
         return replace(self, part=part, origin=origin)
 
@@ -198,6 +205,42 @@ class Target:
         options = {**self.origin.get("options", {}), "tasks": kinds}
         origin = {**self.origin, **self.held.write(Path(folder)), "options": options}
         return replace(self, origin=origin, held=None)
+
+    @classmethod
+    def together(cls, members: Mapping[str, Any] | None = None, /, **named: Any) -> Target:
+        """Several targets as one, for one trunk with a head for each of their outputs.
+
+        Example::
+
+            both = rg.Target.together(cells="cells/", digits=rg.Target.from_arrays(X, y))
+            rg.transfer(both, out="runs/both", strategy="multitask", per_class=50)
+
+        The outputs are called ``cells.label``, ``digits.label``; where an example is not a member's, its
+        label is missing. The same bytes in two members are one example with both labels, and it is in the
+        test part if it is in that of one: each member's test part stays whole, and nothing of it is trained
+        on. Draws are made from each member by itself: ``per_class`` is for each class of each, ``train_size``
+        is divided in proportion.
+
+        Parameters
+        ----------
+        members, named
+            By name, targets or what :func:`regraft.targets.load_target` loads one from; all of one modality.
+
+        Raises
+        ------
+        UsageError
+            For names that no output can bear, a name that is given twice, several modalities.
+        DataError
+            For a member without a labelled example to train on.
+        """
+        from regraft.targets.loading import load_target
+        from regraft.targets.together import together
+
+        twice = sorted(set(members or {}) & set(named))
+        if twice:
+            raise UsageError(f"two targets are called {twice[0]!r}; each needs a name of its own")
+        given = {**(members or {}), **named}
+        return together({name: load_target(data) for name, data in given.items()})
 
     @classmethod
     def from_images(cls, folder: str | Path, *, tasks: Tasks = None, drop_rare: bool = False) -> Target:

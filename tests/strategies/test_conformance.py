@@ -104,6 +104,16 @@ CASES: dict[str, Case] = {
     "lora:2": Case(MIXING, changes=TWICE),
     "dora:2": Case(MIXING, changes=TWICE),
     "ia3": Case({IMAGES: MIXING[IMAGES], TEXTS: ("*.key.*", "*.value.*", "*[01].output.dense.*", *HEAD)}),
+    "adapters:4": Case(
+        {
+            IMAGES: ("*.adapter.*", *NORMS[IMAGES], *HEAD),
+            TEXTS: ("*.adapter.*", *NORMS[TEXTS], *HEAD),
+        },
+        changes=TWICE,
+    ),
+    "parallel-adapters": Case(
+        {IMAGES: ("*.out.*", *NORMS[IMAGES], *HEAD)}, refuses={TEXTS: "these hold 0 of the 0 weights"}
+    ),
     "stochnorm": Case(
         {IMAGES: EVERYTHING}, statistics=True, refuses={TEXTS: "changes batch norms, and .* none"}
     ),
@@ -206,8 +216,9 @@ def assert_moved(
     own = tuple(f"heads.{head_key(output)}." for output in model.own_heads())
     after = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(own)}
     before = {name: tensor for name, tensor in before.items() if not name.startswith(own)}
-    assert after.keys() == before.keys()
-    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    added = {n for n in after if model.trunk.added_by(n.removeprefix("trunk.network."))}
+    assert after.keys() - added == before.keys()
+    changed = added | {n for n in before if not torch.equal(after[n], before[n])}
     meant = {name for name in after if any(fnmatchcase(name, one) for one in patterns)}
     statistics = {name for name in after if name.endswith(STATISTICS)}
     parameters = meant - statistics - {name for name, _ in model.named_buffers()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -45,7 +46,7 @@ def write_model(
         "format": MODEL_FORMAT,
         "source": source.name,
         "network": network.name,
-        "builder": network.builder.to_json(),
+        "builder": replace(network.builder, added=model.trunk.added).to_json(),
         "preprocessing": network.preprocessing.to_json(),
         "tasks": [task.spec.to_json() for task in tasks.values()],
         "heads": model.own_heads(),

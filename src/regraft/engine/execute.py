@@ -18,6 +18,7 @@ from regraft.engine.stage_terms import make_terms
 from regraft.engine.train_stage import TrainStageRun
 from regraft.engine.workspace import Workspace
 from regraft.plans import AverageStage, Plan, SolveStage, TrainStage, plan_hash
+from regraft.sources import AddedLayers
 
 
 def check_plan(plan: Plan) -> None:
@@ -129,6 +130,9 @@ def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -
         "seconds": work.seconds,
         "rest": work.movement.facts(),
         "heads": {name: model.own_heads() for name, model in work.models.items()},
+        "added": {
+            name: [layers.to_json() for layers in model.trunk.added] for name, model in work.models.items()
+        },
         "backends": list(work.backends),
         "notes": work.notes,
     }
@@ -156,6 +160,10 @@ def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
     assert work.leavings is not None
     for name, heads in state.get("heads", {}).items():
         work.models[name].replace_heads(heads, {output: task.spec for output, task in work.tasks.items()})
+    for name, added in state.get("added", {}).items():
+        trunk = work.models[name].trunk
+        for layers in added[len(trunk.added) :]:
+            trunk.add(AddedLayers.from_json(layers))
     work.movement.restore(checkpoint)
     work.leavings.restore(checkpoint)
     work.history.rewind(state["history"])

@@ -35,10 +35,11 @@ def block_of(model: Grafted, name: str) -> str:
 
 def matches(model: Grafted, name: str, patterns: tuple[str, ...]) -> bool:
     """Whether a parameter is meant by any of the patterns: by its block's name or its own, with or without
-    the edits of a stage, or by the edit that added it.
+    the edits of a stage, or by the edit that added it, in this stage or for good in an earlier one.
     """
     edited = model.edited
-    own = {name, edited.plain(name), edited.added.get(name, name)}
+    by = edited.added.get(name) or model.trunk.added_by(name.removeprefix(_TRUNK)) or name
+    own = {name, edited.plain(name), by}
     names = (block_of(model, name), *own, *(one.removeprefix(_TRUNK) for one in own))
     spelled = [one for pattern in patterns for one in expand(pattern)]
     return any(fnmatchcase(candidate, pattern) for pattern in spelled for candidate in names)
@@ -49,7 +50,7 @@ def selected(model: Grafted, patterns: tuple[str, ...], *, purpose: str) -> dict
     parameters = dict(model.named_parameters())
     for pattern in patterns:
         if not any(matches(model, name, (pattern,)) for name in parameters):
-            edits = dict.fromkeys(model.edited.added.values())
+            edits = dict.fromkeys((*model.edited.added.values(), *(one.kind for one in model.trunk.added)))
             there = ", ".join((*fold_names(model.trunk.block_names), HEAD, *edits))
             raise PlanError(f"{purpose}: no layer is called {pattern!r}; the blocks are {there}")
     return {name: value for name, value in parameters.items() if matches(model, name, patterns)}

@@ -14,7 +14,7 @@ from regraft.core.console import duration
 from regraft.core.inputs import Batch
 from regraft.core.memory import available_memory, in_bytes
 from regraft.engine.average_stage import make_rule
-from regraft.engine.edits import edited
+from regraft.engine.edits import edited, edits_at
 from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.memory import PROBES, measure_need, optimiser_states, weight_copies
 from regraft.engine.rate_finder import BATCHES, STEPS
@@ -130,7 +130,7 @@ class _Probe:
 
     def seconds(self, stage: TrainStage, train: int, held: int) -> float:
         """A train stage's steps and validation."""
-        with edited(self.model, stage.edits):
+        with edited(self.model, edits_at(self.plan, stage), sketched=True):
             freeze = self._frozen(stage)
             step = _time(self._stepper(freeze, self.batch)) / self.count
         leading = self.plan.streams[_streams(stage)[0]]
@@ -162,7 +162,7 @@ class _Probe:
 
     def memory(self, stage: TrainStage) -> int:
         """Bytes beside the weights, for the batches of all of a step's streams together."""
-        with edited(self.model, stage.edits):
+        with edited(self.model, edits_at(self.plan, stage), sketched=True):
             freeze = self._frozen(stage)
             trained = [p for p in self.model.parameters() if p.requires_grad]
             steps = {count: self._stepper(freeze, self._few(count)) for count in PROBES}

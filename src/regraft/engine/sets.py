@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from regraft.engine.edits import edited
+from regraft.engine.edits import edited, edits_at
 from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.patterns import HEAD, block_of
 from regraft.linking import Grafted
@@ -78,7 +78,7 @@ def planned_sets(plan: Plan, model: Grafted) -> list[TrainedSets]:
     found = []
     for stage in plan.stages:
         if isinstance(stage, TrainStage) and stage.model == "student":
-            with edited(model, stage.edits, stage=stage.name):
+            with edited(model, edits_at(plan, stage), stage=stage.name, sketched=True):
                 freeze = decide_freeze(model, stage.trainable, stage.frozen_prefix)
                 found.append(trained_sets(stage, model, freeze))
     return found

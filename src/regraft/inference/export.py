@@ -104,13 +104,15 @@ def _difference(session: Any, plain: _Plain, batch: Mapping[str, Tensor]) -> flo
 def export_safetensors(predictor: Predictor, path: Path) -> dict[str, Any]:
     """Write the trunk's tensors under the source network's own names, and the heads under ``heads.``.
 
-    What rebuilds a head that is not linear stands in the file's metadata, under ``heads``, as JSON.
+    What rebuilds a head that is not linear, and layers that the run added, stands in the file's metadata,
+    under ``heads`` and ``added``, as JSON.
     """
     state = predictor.model.state_dict()
     named = {name.removeprefix("trunk.network."): value.contiguous().clone() for name, value in state.items()}
     with atomic_path(path) as part:
-        own = predictor.model.own_heads()
-        save_file(named, part, metadata={"heads": json.dumps(own)} if own else None)
+        added = [layers.to_json() for layers in predictor.model.trunk.added]
+        said = {"heads": predictor.model.own_heads(), "added": added}
+        save_file(named, part, metadata={key: json.dumps(one) for key, one in said.items() if one} or None)
     return {"file": str(path), "format": "safetensors", "tensors": len(named)}
 
 

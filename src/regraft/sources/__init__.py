@@ -1,5 +1,6 @@
 """Sources: pretrained models as found, and their networks as chains that can be cut."""
 
+from regraft.sources.added import AddedLayers
 from regraft.sources.catalogue import Entry, catalogue
 from regraft.sources.checkpoint import Checkpoint, open_checkpoint, open_tensors
 from regraft.sources.defaults import default_source, small_like
@@ -21,6 +22,7 @@ from regraft.sources.trunk import Block, Trunk
 
 __all__ = [
     "USER",
+    "AddedLayers",
     "Block",
     "BuilderSpec",
     "Checkpoint",

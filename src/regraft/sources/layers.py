@@ -32,17 +32,33 @@ def is_pointwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv1d | nn.Conv2d) and {*layer.kernel_size, *layer.stride} == {1}
 
 
+def has_centre(layer: nn.Module) -> bool:
+    """Whether a layer is an ordinary 2-d convolution to whose kernel one of 1 x 1 beside it can be added."""
+    return (
+        isinstance(layer, nn.Conv2d)
+        and is_convolution(layer, nn.Conv2d)
+        and max(layer.kernel_size) > 1
+        and all(size % 2 == 1 for size in layer.kernel_size)
+        and layer.padding == tuple(size // 2 for size in layer.kernel_size)
+    )
+
+
+def attention_holders(network: nn.Module) -> tuple[str, ...]:
+    """Paths of the modules that compute attention, those inside others too, as their names tell it."""
+    return tuple(
+        path
+        for path, module in network.named_modules()
+        if "attention" in type(module).__name__.lower()
+        or path.rpartition(".")[2].lower() in ("attn", "attention", "self_attn")
+    )
+
+
 def attention_layers(network: nn.Module) -> tuple[str, ...]:
     """Paths of the Linear layers inside attention, as the names of classes and modules tell it.
 
     Those that ``nn.MultiheadAttention`` holds are not among them: it never calls them.
     """
-    inside = [
-        path
-        for path, module in network.named_modules()
-        if "attention" in type(module).__name__.lower()
-        or path.rpartition(".")[2].lower() in ("attn", "attention", "self_attn")
-    ]
+    inside = attention_holders(network)
     torchs = [path for path, module in network.named_modules() if isinstance(module, nn.MultiheadAttention)]
     return tuple(
         path

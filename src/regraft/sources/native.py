@@ -21,7 +21,8 @@ def load_native(source: Source) -> Trunk:
     handed the checkpoint. Raises ``SourceError`` where the checkpoint does not name every tensor of the
     network.
     """
-    loader = getattr(builder_module(source), "load_native", None)
+    own = not source.builder.added  # what a run added is known to no library
+    loader = getattr(builder_module(source), "load_native", None) if own else None
     native: Trunk | None = loader(source) if loader else None
     if native is not None:
         return native.reading(source.preprocessing).eval()

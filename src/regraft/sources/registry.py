@@ -157,6 +157,8 @@ def build_trunk(source: Source) -> Trunk:
         trunk = _load("module").build_user(source)
     else:
         trunk = builder_module(source).build(**source.builder.options)
+    for layers in source.builder.added:
+        trunk.add(layers)
     return trunk.reading(source.preprocessing)
 
 

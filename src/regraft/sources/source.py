@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from regraft.core.preprocessing import Preprocessing
 from regraft.core.task_spec import TaskKind
+from regraft.sources.added import AddedLayers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,19 +20,23 @@ class BuilderSpec:
     """How the network is built again: a registered builder's name and JSON options.
 
     ``user`` stands for a network of the user's own: it is rebuilt only by handing the builder over again.
+    ``added`` is what runs added to what the builder builds.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
+    added: tuple[AddedLayers, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return {"name": self.name, "options": self.options}
+        added = {"added": [layers.to_json() for layers in self.added]} if self.added else {}
+        return {"name": self.name, "options": self.options, **added}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> BuilderSpec:
         """From plain JSON."""
-        return cls(name=data["name"], options=dict(data["options"]))
+        added = tuple(AddedLayers.from_json(one) for one in data.get("added", ()))
+        return cls(name=data["name"], options=dict(data["options"]), added=added)
 
 
 @dataclass(frozen=True)

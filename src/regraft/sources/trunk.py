@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from regraft.core.errors import PlanError
 from regraft.core.inputs import Batch
+from regraft.sources.added import ADAPTER, AddedLayers
 from regraft.sources.cutting.chain import FoundChain
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Trunk(nn.Module):
         ``tokens``) and the block after which the activation is that output.
     reads
         What the network's inputs go through: of use where the chain has to be found.
+
+    Attributes
+    ----------
+    added
+        Layers that runs added to what the network's builder builds.
     """
 
     def __init__(
@@ -79,6 +85,17 @@ class Trunk(nn.Module):
         self._found = FoundChain(blocks, reads) if callable(blocks) else None
         self._written: Sequence[Block] = () if callable(blocks) else tuple(blocks)
         self._passing = dict(passing or {})
+        self.added: tuple[AddedLayers, ...] = ()
+
+    def add(self, layers: AddedLayers) -> None:
+        """Add layers to the network."""
+        layers.put_into(self.network)
+        self.added = (*self.added, layers)
+
+    def added_by(self, parameter: str) -> str | None:
+        """The kind of added layers that a parameter, named as in ``network``, belongs to."""
+        place, inside, _ = parameter.rpartition(f".{ADAPTER}.")
+        return next((one.kind for one in self.added if inside and place in one.places), None)
 
     def reading(self, steps: Preprocessing) -> Trunk:
         """The trunk, told what its inputs look like."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from regraft.plans import EditSpec, Plan
-from regraft.sources.layers import attention_layers, is_linear
-from regraft.strategies.adapters import adapter_plan, mixing_layers, network_of, patterns_of
+from regraft.sources.layers import attention_layers
+from regraft.strategies.editing import edited_plan, mixing_layers, network_of, patterns_of, second_layers
 from regraft.strategies.strategy import Situation, Strategy
 
 RATE = 3e-3
@@ -38,22 +36,10 @@ class IA3(Strategy):
         attention = attention_layers(network)
         named = tuple(path for path in attention if path.rpartition(".")[2] in KEYS_AND_VALUES)
         outputs = named or mixing_layers(situation, self.name)
-        inputs = _second_layers(network, attention) if attention else ()
+        inputs = second_layers(network, attention) if attention else ()
         edit = EditSpec(
             edit=self.name,
             match=patterns_of(situation, (*outputs, *inputs)),
             options={"inputs": list(patterns_of(situation, inputs))} if inputs else {},
         )
-        return adapter_plan(situation, self.name, edit, RATE)
-
-
-def _second_layers(network: nn.Module, attention: tuple[str, ...]) -> tuple[str, ...]:
-    """Paths of Linear layers outside attention that read more features than they give."""
-    return tuple(
-        path
-        for path, layer in network.named_modules()
-        if isinstance(layer, nn.Linear)
-        and is_linear(layer)
-        and path not in attention
-        and layer.in_features > layer.out_features
-    )
+        return edited_plan(situation, self.name, edit, RATE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regraft.plans import EditSpec, Plan
-from regraft.strategies.adapters import adapter_plan, check_rank, mixing_layers, patterns_of
+from regraft.strategies.editing import check_rank, edited_plan, mixing_layers, patterns_of
 from regraft.strategies.strategy import Situation, Strategy
 
 RANK = 8
@@ -39,4 +39,4 @@ class LoRA(Strategy):
             match=patterns_of(situation, mixing_layers(situation, self.name)),
             options={"rank": int(self.argument or RANK)},
         )
-        return adapter_plan(situation, self.name, edit, RATE)
+        return edited_plan(situation, self.name, edit, RATE)

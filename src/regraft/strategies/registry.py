@@ -7,6 +7,7 @@ import difflib
 from regraft.core.errors import PlanError, UsageError
 from regraft.linking import Link
 from regraft.plans import DrawSpec, Plan
+from regraft.strategies.adapters import Adapters
 from regraft.strategies.bitfit import BitFit
 from regraft.strategies.bss import BSS
 from regraft.strategies.co_tuning import CoTuning
@@ -24,6 +25,7 @@ from regraft.strategies.lpft import LPFT
 from regraft.strategies.lwf import LwF
 from regraft.strategies.multitask import MultiTask
 from regraft.strategies.norm_only import NormOnly
+from regraft.strategies.parallel_adapters import ParallelAdapters
 from regraft.strategies.partial import Partial
 from regraft.strategies.probe import Probe
 from regraft.strategies.scratch import Scratch
@@ -57,6 +59,8 @@ _ALL: tuple[type[Strategy], ...] = (
     LoRA,
     DoRA,
     IA3,
+    Adapters,
+    ParallelAdapters,
     StochNorm,
     Full,
     Scratch,

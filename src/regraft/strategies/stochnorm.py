@@ -6,7 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from regraft.core.errors import PlanError
 from regraft.plans import EditSpec, Plan, TrainStage
-from regraft.strategies.adapters import network_of
+from regraft.strategies.editing import network_of
 from regraft.strategies.full import Full
 from regraft.strategies.strategy import Situation
 

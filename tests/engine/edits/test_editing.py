@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from regraft.core.errors import MissingPackageError, PlanError
 from regraft.core.hashing import hash_tensors
 from regraft.engine.edits import EDITS, Editing, edited
+from regraft.engine.edits.edit import replace_module
 from regraft.engine.freezing import decide_freeze
 from regraft.engine.patterns import matches
 from regraft.inference.structure import structure_hash
@@ -150,14 +151,16 @@ class Own(nn.Conv2d):
 @pytest.mark.parametrize(
     ("layer", "kinds"),
     [
-        (nn.Linear(4, 4), {"lora", "dora", "ia3"}),
-        (nn.Conv2d(4, 4, 3, padding=1), {"lora", "dora", "ia3"}),
-        (nn.Conv1d(4, 4, 3), {"lora", "dora"}),
+        (nn.Linear(4, 4), {"lora", "dora", "ia3", "adapter"}),
+        (nn.Conv2d(4, 4, 3, padding=1), {"lora", "dora", "ia3", "adapter", "parallel"}),
+        (nn.Conv2d(4, 4, 3), {"lora", "dora", "ia3", "adapter"}),
+        (nn.Conv2d(4, 4, 2, padding=1), {"lora", "dora", "ia3", "adapter"}),
+        (nn.Conv1d(4, 4, 3), {"lora", "dora", "adapter"}),
         (nn.Conv2d(4, 4, 3, groups=4), set()),
         (nn.Conv2d(4, 4, 3, dilation=2), set()),
         (nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), set()),
         (Own(4, 4, 3), set()),
-        (Own(4, 4, 1), {"lora", "dora", "ia3"}),
+        (Own(4, 4, 1), {"lora", "dora", "ia3", "adapter"}),
         (nn.BatchNorm2d(4), {"stochnorm"}),
         (nn.LayerNorm(4), set()),
         (nn.LSTM(4, 4), set()),
@@ -172,7 +175,10 @@ def test_what_each_edit_can_change(layer: nn.Module, kinds: set[str]) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"edit": "lore"}, r"no edit is called 'lore'; there are: lora, dora, ia3, stochnorm"),
+        (
+            {"edit": "lore"},
+            r"no edit is called 'lore'; there are: lora, dora, ia3, adapter, .*norm",
+        ),
         ({"edit": "lora", "options": {"rank": 0}}, r"rank of the edit 'lora' is .* 1 on; got 0.*use probe"),
         ({"edit": "dora", "options": {"rank": 1.5}}, r"rank of the edit 'dora' .* got 1\.5"),
         ({"edit": "lora", "options": {"alpha": -1}}, r"alpha of the edit 'lora' is above 0; got -1"),
@@ -227,3 +233,80 @@ def test_merged_weights_are_those_of_the_papers_formula(model: Grafted, kind: st
     assert torch.allclose(layer.weight, expected, atol=1e-6)
     assert torch.allclose(layer.bias, b, atol=1e-6)
     assert not torch.allclose(layer.weight, W, atol=1e-2)
+
+
+class Batched(nn.Module):
+    """Layers of every shape that the library's edits change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line, self.deep = nn.Conv1d(3, 4, 3, padding=1), nn.Conv1d(4, 4, 1, bias=False)
+        self.wide, self.point = nn.Conv2d(1, 3, 3, 2, 1), nn.Conv2d(3, 3, 1, bias=False)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.deep(torch.relu(self.line(self.point(self.wide(x)).flatten(2))))
+        return self.out(x.mean(2))
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "ia3", "ia3 of inputs"])
+def test_a_sketch_for_the_price_is_as_large_as_the_edit_and_computes_the_same(kind: str) -> None:
+    name, _, inputs = kind.partition(" ")
+    torch.manual_seed(0)
+    network, x = Batched(), torch.randn(2, 1, 8, 8)
+    options = {"inputs": ["*"]} if inputs else {} if name == "ia3" else {"rank": 2, "alpha": 2}
+    one = EDITS[name](options)
+    paths = [path for path, layer in network.named_modules() if path and one.can_change(layer)]
+    layers = {path: network.get_submodule(path) for path in paths}
+    given = {}
+    for way in (one.sketch, one.apply):
+        way(network, paths)
+        state = network.state_dict()
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for key in sorted(key for key in state if "lora" in key or "ia3" in key):
+                start = state[key] if "magnitude" in key or "ia3" in key else 0  # the others are drawn
+                state[key].copy_(start + 0.1 * torch.randn(state[key].shape, generator=generator))
+        shapes = {key: tuple(value.shape) for key, value in state.items()}
+        given[way.__name__] = shapes, network(x)
+        for path, layer in layers.items():
+            replace_module(network, path, layer)
+    assert given["sketch"][0] == given["apply"][0]
+    assert torch.allclose(given["sketch"][1], given["apply"][1], atol=1e-5)
+
+
+def test_a_sketch_is_refused_without_peft_too(model: Grafted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with (
+        pytest.raises(MissingPackageError, match=r"pip install 'regraft\[peft\]'"),
+        edited(model, (LORA,), sketched=True),
+    ):
+        pass
+
+
+def test_beside_a_convolution_stands_one_of_its_centre() -> None:
+    """Rebuffi et al. 2018: W' = W with A added in the middle, exact whatever the stride."""
+    network = nn.Sequential(nn.Conv2d(2, 3, (3, 5), stride=2, padding=(1, 2)), nn.Conv2d(3, 4, 3, padding=1))
+    one = EDITS["parallel"]({})
+    x = torch.randn(2, 2, 9, 10, generator=torch.Generator().manual_seed(0))
+    before = [layer.weight.detach().clone() for layer in network]  # type: ignore[union-attr]
+    plain = network(x)
+    changes = one.apply(network, ["0", "1"])
+    assert torch.equal(network(x), plain)
+    assert [name for name in network.state_dict() if "parallel" in name] == [
+        "0.parallel.weight",
+        "1.parallel.weight",
+    ]
+    drawn = [0.3 * torch.randn(change.now.parallel.weight.shape) for change in changes]  # type: ignore[union-attr]
+    with torch.no_grad():
+        for change, value in zip(changes, drawn, strict=True):
+            change.now.parallel.weight.copy_(value)  # type: ignore[union-attr]
+    learned = network(x)
+    for change, weight, value in zip(changes, before, drawn, strict=True):
+        one.settle(change)
+        replace_module(network, change.path, change.original)
+        middle = tuple(size // 2 for size in weight.shape[2:])
+        weight[:, :, middle[0], middle[1]] += value[:, :, 0, 0]
+        assert torch.equal(change.original.weight, weight)  # type: ignore[arg-type]
+    assert torch.allclose(network(x), learned, atol=1e-5)
+    assert not torch.allclose(learned, plain, atol=1e-2)

@@ -11,6 +11,7 @@ from torch import nn
 
 from regraft.core.errors import PlanError
 from regraft.plans import EditSpec, TrainStage
+from regraft.sources import AddedLayers
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Edit(abc.ABC):
     """Its options and their values where they are not given."""
     cite: ClassVar[str]
     """The paper."""
+    lasts: ClassVar[bool] = False
+    """Whether what it adds stays in the network, because no plain layer can take it up."""
 
     def __init__(self, options: Mapping[str, Any]):
         strange = [option for option in options if option not in self.takes]
@@ -77,6 +80,17 @@ class Edit(abc.ABC):
     @abc.abstractmethod
     def apply(self, network: nn.Module, paths: Sequence[str]) -> tuple[Change, ...]:
         """Change the layers at these paths."""
+
+    def sketch(self, network: nn.Module, paths: Sequence[str]) -> tuple[Change, ...]:
+        """As :meth:`apply`, for a price: the same new tensors by the same names, and about the same work.
+
+        For edits whose own layers come from a library that takes seconds to import.
+        """
+        return self.apply(network, paths)
+
+    def added(self, paths: Sequence[str]) -> AddedLayers:
+        """Of an edit that lasts: what rebuilds the network with the layers that it added there."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def settle(self, change: Change) -> None:

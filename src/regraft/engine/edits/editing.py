@@ -20,7 +20,8 @@ from regraft.plans import EditSpec
 class Editing:
     """A model that is edited until :meth:`merge` or :meth:`undo`.
 
-    Blocks keep their names and bounds while layers inside them change.
+    Blocks keep their names and bounds while layers inside them change. What edits add that last stays in the
+    network after :meth:`merge`, and its trunk says so.
 
     Parameters
     ----------
@@ -30,10 +31,14 @@ class Editing:
         In the plan's order; each changes what those before it left.
     seed, stage
         What new parameters are drawn by.
+    sketched
+        For a price; see :meth:`Edit.sketch`.
     """
 
-    def __init__(self, model: Grafted, specs: Sequence[EditSpec], *, seed: int, stage: str):
-        self.model = model
+    def __init__(
+        self, model: Grafted, specs: Sequence[EditSpec], *, seed: int, stage: str, sketched: bool = False
+    ):
+        self.model, self._sketched = model, sketched
         self.changes: list[tuple[Edit, Change]] = []
         self._gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         before = _tensors(model)
@@ -60,7 +65,7 @@ class Editing:
         network = self.model.trunk.network
         before = {path: network.get_submodule(path) for path in paths}
         try:
-            for change in edit.apply(network, paths):
+            for change in (edit.sketch if self._sketched else edit.apply)(network, paths):
                 change.now.train(change.original.training)
                 self.changes.append((edit, change))
         except BaseException:
@@ -81,10 +86,16 @@ class Editing:
             now[name].copy_(value)
 
     def merge(self) -> None:
-        """Write what was learned into the plain layers and put these back."""
+        """Write what was learned into the plain layers and put these back, but for what lasts."""
         for edit, change in self.changes:
             edit.settle(change)
+        lasting = [edit for edit in dict.fromkeys(edit for edit, _ in self.changes) if edit.lasts]
+        added = tuple(
+            edit.added([change.path for one, change in self.changes if one is edit]) for edit in lasting
+        )
+        self.changes = [(edit, change) for edit, change in self.changes if not edit.lasts]
         self.undo()
+        self.model.trunk.added = (*self.model.trunk.added, *added)
 
     def undo(self) -> None:
         """Put the plain layers back, with the values that they have now."""
@@ -99,12 +110,14 @@ class Editing:
 
 
 @contextmanager
-def edited(model: Grafted, specs: Sequence[EditSpec], *, seed: int = 0, stage: str = "") -> Iterator[None]:
+def edited(
+    model: Grafted, specs: Sequence[EditSpec], *, seed: int = 0, stage: str = "", sketched: bool = False
+) -> Iterator[None]:
     """Inside the block the model is edited as a stage would have it; nothing of that is left behind it."""
     if not specs:
         yield
         return
-    editing = Editing(model, specs, seed=seed, stage=stage)
+    editing = Editing(model, specs, seed=seed, stage=stage, sketched=sketched)
     try:
         yield
     finally:

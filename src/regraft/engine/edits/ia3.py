@@ -11,6 +11,7 @@ from torch import nn
 from regraft.core.errors import PlanError
 from regraft.engine.edits.edit import Change, Edit
 from regraft.engine.edits.peft_layers import inject, merge, peft
+from regraft.engine.edits.sketch import Factors, sketched
 from regraft.engine.patterns import expand
 from regraft.sources.layers import is_convolution, is_linear
 
@@ -49,6 +50,18 @@ class IA3(Edit):
 
     def apply(self, network: nn.Module, paths: Sequence[str]) -> tuple[Change, ...]:
         """Put factors around the layers."""
+        reading = self._reading(paths)
+        return inject(
+            peft().IA3Config(target_modules=list(paths), feedforward_modules=reading), network, paths
+        )
+
+    def sketch(self, network: nn.Module, paths: Sequence[str]) -> tuple[Change, ...]:
+        """The same without peft."""
+        reading = self._reading(paths)
+        return sketched(network, paths, lambda path, layer: Factors(layer, inputs=path in reading))
+
+    def _reading(self, paths: Sequence[str]) -> list[str]:
+        """The layers of which inputs are multiplied."""
         before: list[str] = []
         for pattern in self.options["inputs"]:
             found = [path for path in paths for one in expand(pattern) if fnmatchcase(path, one)]
@@ -58,8 +71,7 @@ class IA3(Edit):
                     f"these are {', '.join(paths[:8])}{', ..' if len(paths) > 8 else ''}"
                 )
             before += found
-        config = peft().IA3Config(target_modules=list(paths), feedforward_modules=sorted(set(before)))
-        return inject(config, network, paths)
+        return sorted(set(before))
 
     def settle(self, change: Change) -> None:
         """Multiply weight and bias."""

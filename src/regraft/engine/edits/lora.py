@@ -10,6 +10,7 @@ from torch import nn
 from regraft.core.errors import PlanError
 from regraft.engine.edits.edit import Change, Edit
 from regraft.engine.edits.peft_layers import inject, merge, peft
+from regraft.engine.edits.sketch import LowRank, sketched
 from regraft.sources.layers import is_convolution, is_linear
 
 
@@ -58,6 +59,11 @@ class LoRA(Edit):
             use_dora=self._magnitude,
         )
         return inject(config, network, paths)
+
+    def sketch(self, network: nn.Module, paths: Sequence[str]) -> tuple[Change, ...]:
+        """The same without peft."""
+        rank = self.options["rank"]
+        return sketched(network, paths, lambda path, layer: LowRank(layer, rank, magnitude=self._magnitude))
 
     def settle(self, change: Change) -> None:
         """Add the product to the weight."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from regraft.core.errors import PlanError, TrainingError
 from regraft.core.randomness import torch_randomness
 from regraft.engine.edits.editing import Editing, edited
+from regraft.engine.edits.registry import EDITS, edits_at
 from regraft.inference import pieces_of
 from regraft.plans import Plan, TrainStage
 
@@ -28,7 +29,7 @@ def try_edits(plan: Plan, models: Mapping[str, Grafted]) -> None:
     """Raise :class:`PlanError` before anything is run for edits that find no layer."""
     for stage in plan.stages:
         if isinstance(stage, TrainStage):
-            with edited(models[stage.model], stage.edits, stage=stage.name):
+            with edited(models[stage.model], edits_at(plan, stage), stage=stage.name):
                 pass
 
 
@@ -72,7 +73,8 @@ class StageEdits:
             editing.put({n.removeprefix(mine): value for n, value in tensors.items() if n.startswith(mine)})
 
     def close(self, trained: frozenset[str]) -> None:
-        """Merge what was learned into plain weights and make sure that these compute the same.
+        """Merge what was learned into plain weights, where it can be, and make sure that these compute the
+        same.
 
         ``trained`` are names of trained parameters, as the edited model has them; they are booked by their
         plain names. Raises :class:`TrainingError` where merged and edited layers disagree.
@@ -80,8 +82,9 @@ class StageEdits:
         edited = self.work.models[self.stage.model].edited
         sizes = dict(self.work.models[self.stage.model].named_parameters())
         if self.stage.model == "student":
-            self.work.trained.update(edited.plain(name) for name in trained if name not in edited.added)
-            for name in trained.intersection(edited.added):
+            merged = {name for name, kind in edited.added.items() if not EDITS[kind].lasts} & trained
+            self.work.trained.update(edited.plain(name) for name in trained - merged)
+            for name in merged:
                 self.work.merged[f"{self.stage.name}: {name}"] = sizes[name].numel()
         for model, editing in self.editings.items():
             before = self._features(model)

@@ -218,4 +218,4 @@ def test_alignment_needs_something_shared_and_one_process(bench: Bench) -> None:
     run.combining.clear()
     run.combining.add({"supervised": one.sum(), "entropy": two.sum()}, lambda part: part)
     with pytest.raises(PlanError, match="nothing that is trained is shared with 'supervised'"):
-        run.combining.write(0)
+        run.combining.write(0, 0.0, [1.0, 1.0])

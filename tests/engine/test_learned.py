@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from regraft.core.errors import PlanError
-from regraft.engine.learned import Alignment, Uncertainty, learned_weight
+from regraft.engine.alignment import Alignment, Moments, learned_weight
+from regraft.engine.learned import Uncertainty
 from regraft.plans import Learned
 
 
@@ -43,26 +44,11 @@ def test_uncertainty_settles_where_its_slope_ends() -> None:
     assert weight.value == pytest.approx(1 / 8, rel=1e-3)
 
 
-def test_alignment_forgets_and_comes_back() -> None:
-    found = learned_weight(Learned(learned="alignment", start=2.0, options={"decay": 0.5}))
-    assert isinstance(found, Alignment)
-    assert found.value == 2.0
-    for cosine in (-1.0, -0.2):
-        found.average = found.after(cosine)
-    assert found.value == pytest.approx(0.5)
-    found.average = found.after(0.6)
-    assert found.value == pytest.approx(2 * (0.125 + 0.3))
-    for _ in range(100):
-        found.average = found.after(-1.0)
-    assert found.average == Alignment.LEAST
-
-
 @pytest.mark.parametrize("kind", ["uncertainty", "alignment"])
 def test_what_a_checkpoint_holds_is_put_back(kind: str) -> None:
     one, other = (learned_weight(Learned(learned=kind, start=start)) for start in (0.1, 1.0))
     if isinstance(one, Alignment):
-        one.average = 1 / 3
-        other.start = one.start
+        one.follow(0.5, Moments(0.2, 1.0, 0.5, 0.1, 0.3))
     other.restore(one.state)
     assert other.value == one.value
     assert math.isfinite(one.value)
@@ -74,7 +60,11 @@ def test_what_a_checkpoint_holds_is_put_back(kind: str) -> None:
         ({"learned": "uncertainty", "start": 0}, "starts above 0; got start: 0"),
         ({"learned": "uncertainty", "options": {"decay": 0.1}}, "has no option decay; it has: rate"),
         ({"learned": "alignment", "options": {"decay": 1}}, "decay of a learned weight lies between 0 and 1"),
-        ({"learned": "alignment", "options": {"measure": "dot"}}, "measure: cosine or sign; got 'dot'"),
+        ({"learned": "alignment", "options": {"measure": "dot"}}, "cosine or sign; got 'dot'"),
+        (
+            {"learned": "alignment", "options": {"most": 0}},
+            "most of a learned weight is a number above 0; got 0",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, object], message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import regraft as rg
 from regraft.core.errors import PlanError
-from regraft.plans import Learned, Plan, plan_from_yaml, plan_to_yaml
+from regraft.plans import Learned, Plan, Schedule, plan_from_yaml, plan_to_yaml
 from regraft.strategies import find_strategy
 from tests.engine.conftest import Bench
 from tests.strategies.parity import as_whole_epochs, losses_of_engine
@@ -29,13 +29,17 @@ def test_lambda_is_a_number_or_learned(tiny_images: Bench) -> None:
     plan = tiny_images.plan("joint:learned")
     assert plan_from_yaml(plan_to_yaml(plan)) == plan
     assert (plan.streams["source"].reads, plan.streams["source"].heads) == ("source", "own")
-    assert plan.stages[-1].groups[0].match == ("heads.output_source_*",)  # type: ignore[union-attr]
+    assert [stage.name for stage in plan.stages] == ["source-head", "head", "tune"]
+    assert plan.stages[0].streams == ("source",)  # type: ignore[union-attr]
+    moves = [1.0, Schedule(schedule="linear", start=1.0, end=0.05)]
+    for name in ("joint:1-0.05", "joint:1-5e-2", "joint:1e-0-0.05,shared"):
+        assert weights_of(tiny_images.plan(name)) == moves
     for name, both in (("joint:shared", [1.0, 1.0]), ("joint:0.3,shared", [1.0, 0.3])):
         shared = tiny_images.plan(name)
         assert weights_of(shared) == both
         assert shared.streams["source"].heads == "shared"
         assert shared.stages[-1].groups == tiny_images.plan("lpft").stages[-1].groups  # type: ignore[union-attr]
-    for wrong in ("joint:much", "joint:much,shared", "joint:-1", "joint:nan"):
+    for wrong in ("joint:much", "joint:much,shared", "joint:-1", "joint:nan", "joint:1-", "joint:1-x"):
         with pytest.raises(PlanError, match="joint takes lambda behind its colon"):
             find_strategy(wrong)
 
@@ -58,7 +62,8 @@ def test_the_sum_of_equal_terms_is_what_lpft_minimises(tiny_images: Bench) -> No
     assert summed == pytest.approx(plain, abs=1e-6)
 
 
-def test_a_run_over_source_and_target(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strategy", ["joint:uncertainty", "joint:1-0.2"])
+def test_a_run_over_source_and_target(tmp_path: Path, strategy: str) -> None:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -70,7 +75,7 @@ def test_a_run_over_source_and_target(tmp_path: Path) -> None:
         out=tmp_path / "run",
         source="packaged:efficientnet-lite0",
         size=32,
-        strategy="joint:uncertainty",
+        strategy=strategy,
         changes=["stages.tune.stop={steps: 2}"],
         streams={"source": source},
         settings=rg.Settings("cpu", backend="eager"),
@@ -80,4 +85,6 @@ def test_a_run_over_source_and_target(tmp_path: Path) -> None:
     assert [task["name"] for task in facts["tasks"]] == ["label"]
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
     assert set(lines[-1]["terms"]) == set(lines[-1]["weights"]) == {"supervised", "supervised 2"}
+    if strategy == "joint:1-0.2":
+        assert lines[-1]["weights"] == pytest.approx({"supervised": 1.0, "supervised 2": 0.2})
     assert run.predict([digits.images[few[0]]])[0]["label"] in ("zero", "one", "two")

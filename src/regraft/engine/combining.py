@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from regraft.core.errors import PlanError
 from regraft.core.randomness import numpy_generator
-from regraft.engine.learned import Alignment, LearnedWeight, Uncertainty
+from regraft.engine.alignment import Alignment, Moments
+from regraft.engine.learned import LearnedWeight, Uncertainty
 from regraft.engine.weights import WeightedTerm
 from regraft.plans import TrainStage
 from regraft.terms import Moment, make_combine_rule
@@ -60,13 +61,18 @@ class Combining:
                 f"every term of stage {stage.name!r} has a weight learned by alignment, and one has to be "
                 "there to which the others are compared: give it a number"
             )
-        self._cosines: dict[int, float] = {}
+        self._found: dict[int, tuple[float, Moments | None]] = {}
         self.clear()
 
     @property
     def separate(self) -> bool:
         """Whether each term's own gradient is needed."""
         return self.rule.separate or bool(self.aligned)
+
+    @property
+    def parts(self) -> int:
+        """In how many slices at least a batch is computed: what tells signal from noise compares two."""
+        return 2 if any(weight.regresses for weight in self.aligned.values()) else 1
 
     @property
     def copies(self) -> int:
@@ -95,6 +101,9 @@ class Combining:
         """Forget the gradients of the step."""
         self._gradients: list[Gradients] = [[None] * len(self.parameters) for _ in self.terms]
         self._losses = [0.0] * len(self.terms)
+        # Of the gradients of slices: their squared norms by parameter, summed, and how many there were.
+        self._squares = [torch.zeros(len(self.parameters), dtype=torch.float64) for _ in self.terms]
+        self._slices = [0] * len(self.terms)
 
     def add(self, parts: Mapping[str, Tensor], scale: Callable[[Tensor], Tensor]) -> None:
         """Add the gradients of a slice's weighted terms, by name; ``scale`` is what a small type needs."""
@@ -106,9 +115,16 @@ class Combining:
                 _added(*pair) for pair in zip(self._gradients[number], found, strict=True)
             ]
             self._losses[number] += part.item()
+            if self.parts > 1:
+                self._squares[number] += _squared_norms(found)
+                self._slices[number] += 1
 
-    def write(self, step: int) -> None:
-        """Give the parameters the combined gradient of what was added."""
+    def write(self, step: int, done: float, shares: Sequence[float]) -> None:
+        """Give the parameters the combined gradient of what was added.
+
+        ``done`` is the share of the stage's steps that were taken before, ``shares``, by term, how much of
+        its stream's examples the step read.
+        """
         reached = [[gradient is not None for gradient in own] for own in self._gradients]
         counts = [sum(row[place] for row in reached) for place in range(len(self.parameters))]
         shared = [place for place, count in enumerate(counts) if count > 1]
@@ -118,7 +134,8 @@ class Combining:
         moment = Moment(rows, torch.tensor(self._losses, device=device), generator)
         combined = self.rule(moment, self.state)
         self._later = combined.state
-        self._cosines = {number: c for number in self.aligned if (c := self._cosine(number)) is not None}
+        compared = {number: self._compared(number, done, shares) for number in self.aligned}
+        self._found = {number: one for number, one in compared.items() if one is not None}
         factors = combined.factors.tolist()
         for place, parameter in enumerate(self.parameters):
             own = [
@@ -144,8 +161,8 @@ class Combining:
     def follow(self) -> None:
         """The step was taken: learn from it."""
         self.state = self._later
-        for number, cosine in self._cosines.items():
-            self.aligned[number].average = self.aligned[number].after(cosine)
+        for number, (cosine, moments) in self._found.items():
+            self.aligned[number].follow(cosine, moments)
 
     def weights(self, done: float) -> dict[str, float]:
         """By term, its weight when the share ``done`` of the stage's steps is done."""
@@ -172,8 +189,13 @@ class Combining:
         parts = [torch.zeros_like(p) if gradient is None else gradient for gradient, p in found]
         return torch.cat([torch.zeros(0, device=self.parameters[0].device), *(p.flatten() for p in parts)])
 
-    def _cosine(self, number: int) -> float | None:
-        """The cosine between a term's gradient and the reference's; None where either has none here."""
+    def _compared(
+        self, number: int, done: float, shares: Sequence[float]
+    ) -> tuple[float, Moments | None] | None:
+        """The cosine of a term's and the reference's gradients, and their moments where there were slices.
+
+        None where either has no gradient here.
+        """
         own, other = self._gradients[number], self._gradients[self.reference]
         both = [
             place
@@ -187,8 +209,37 @@ class Combining:
                 "train some of the trunk (trainable), or give it a number"
             )
         one, two = self._flat(own, both), self._flat(other, both)
-        norms = float(one.norm() * two.norm())
-        return float(one @ two) / norms if norms > 0 else None
+        product, norms = float(one @ two), (float(one.norm()), float(two.norm()))
+        if not all(norms):
+            return None
+        cosine, pair = product / (norms[0] * norms[1]), (number, self.reference)
+        mine, theirs = (self._side(n, norm, both, done, shares) for n, norm in zip(pair, norms, strict=True))
+        if mine is None or theirs is None:
+            return cosine, None
+        weight, reference = (self.terms[n].weight_at(done) for n in pair)
+        return cosine, Moments(product / (weight * reference), mine[0], theirs[0], mine[1], theirs[1])
+
+    def _side(
+        self, number: int, norm: float, places: Sequence[int], done: float, shares: Sequence[float]
+    ) -> tuple[float, float] | None:
+        """Squared norms of the signal and, for all examples together, of the noise of a term's gradient.
+
+        Of K slices with gradients h that add up to g, K/(K - 1) (|g|^2 - sum |h|^2) is the mean product of
+        unlike ones, in which noise has no part. None where there was one slice, or where the weight is 0.
+        """
+        count, weight = self._slices[number], self.terms[number].weight_at(done)
+        if count < 2 or not weight:
+            return None
+        squares = float(self._squares[number][list(places)].sum())
+        signal = (norm**2 - squares) * count / (count - 1)
+        return signal / weight**2, (norm**2 - signal) * shares[number] / weight**2
+
+
+def _squared_norms(gradients: Sequence[Tensor | None]) -> Tensor:
+    """By parameter, ``Float64[Tensor, "parameters"]``; 0 where there is no gradient."""
+    none = torch.zeros(())
+    norms = [none if gradient is None else gradient.norm() for gradient in gradients]
+    return torch.stack([norm.double().cpu() for norm in norms]) ** 2
 
 
 def _added(kept: Tensor | None, new: Tensor | None) -> Tensor | None:

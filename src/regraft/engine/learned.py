@@ -45,7 +45,7 @@ class LearnedWeight(abc.ABC):
     @property
     @abc.abstractmethod
     def state(self) -> Tensor:
-        """What a checkpoint holds, ``Float64[Tensor, ""]``."""
+        """What a checkpoint holds, ``float64``."""
 
     @abc.abstractmethod
     def restore(self, state: Tensor) -> None:
@@ -97,53 +97,3 @@ class Uncertainty(LearnedWeight):
         """See :class:`LearnedWeight`."""
         with torch.no_grad():
             self.s.copy_(state)
-
-
-class Alignment(LearnedWeight):
-    """The weight falls while the term's gradient points against that of the first term without such a weight.
-
-    ``w = start a``, ``a <- d a + (1 - d) m(cos)``, a = 1 at first, where cos is the cosine between both
-    gradients of the parameters that both terms reach, and ``m(cos) = max(cos, 0)`` or, with ``measure:
-    sign``, 1 where cos is positive and else 0. The option ``decay`` is d, 0.95.
-
-    In the spirit of Du et al. (2018), "Adapting auxiliary losses using gradient similarity", whose weights
-    are m(cos) of the step itself; averaged here, because gradients of small batches are noisy.
-    """
-
-    takes: ClassVar[Mapping[str, Any]] = {"decay": 0.95, "measure": "cosine"}
-    LEAST: ClassVar[float] = 1e-6
-    """Least ``a``: a term whose gradient is too small to be seen could never come back."""
-
-    def __init__(self, spec: Learned):
-        super().__init__(spec)
-        self.decay, self.average = self._share("decay"), 1.0
-        if self.options["measure"] not in ("cosine", "sign"):
-            raise PlanError(f"alignment has measure: cosine or sign; got {self.options['measure']!r}")
-
-    @property
-    def value(self) -> float:
-        """See :class:`LearnedWeight`."""
-        return self.start * self.average
-
-    def after(self, cosine: float) -> float:
-        """What ``a`` becomes."""
-        found = max(cosine, 0.0) if self.options["measure"] == "cosine" else float(cosine > 0)
-        return max(self.decay * self.average + (1 - self.decay) * found, self.LEAST)
-
-    @property
-    def state(self) -> Tensor:
-        """See :class:`LearnedWeight`."""
-        return torch.tensor(self.average, dtype=torch.float64)
-
-    def restore(self, state: Tensor) -> None:
-        """See :class:`LearnedWeight`."""
-        self.average = float(state)
-
-
-def learned_weight(spec: Learned, *, numbers: bool = False) -> LearnedWeight:
-    """The weight that a plan describes; ``numbers`` says that the term looks at outputs of numbers alone."""
-    if spec.learned == "uncertainty":
-        return Uncertainty(spec, numbers=numbers)
-    if spec.learned == "alignment":
-        return Alignment(spec)
-    raise PlanError(f"no weight is learned by {spec.learned!r}; there are: alignment, uncertainty")

@@ -68,6 +68,12 @@ class Objective:
             for i, name in enumerate(names)
         )
 
+    def shares(self, step: int, batches: int) -> tuple[float, ...]:
+        """By term, how much of its stream's examples is in the batches of an optimiser step."""
+        streams = [self.streams[weighted.term.streams[0]] for weighted in self.terms]
+        numbers = range(step * batches, (step + 1) * batches)
+        return tuple(sum(len(one.at(number)) for number in numbers) / len(one.examples) for one in streams)
+
     def __call__(self, step: int, done: float, piece: Slice = WHOLE) -> Tensor:
         """The weighted sum of the terms for the batches of a step, or for a slice of them: a scalar."""
         # A slice may hold no example of a small batch: its loss is 0, and has a gradient nevertheless.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
 from regraft.core.errors import PlanError
+from regraft.engine.solve_rows import Rows, of_output, open_rows
 from regraft.engine.workspace import Workspace
 from regraft.linking.grafted import head_key
 from regraft.plans import Plan, SolveStage
+from regraft.tasks import Task
 from regraft.terms import CALIBRATIONS, KEEPS_EXAMPLES, check_solver, find_solver
 
 
@@ -58,20 +60,22 @@ def _check_unseen(stage: SolveStage, refitted: str | None) -> None:
 
 
 def _solve(stage: SolveStage, work: Workspace) -> None:
-    train = work.draw.train
-    used = np.sort(np.concatenate([train, work.draw.validation])) if stage.refit else train
-    features = work.features(stage.model, used).numpy()
+    rows = open_rows(stage, work)
+    tasks = {name: task for one in rows for name, task in one.tasks.items()}
+    strange = [output for output in stage.outputs if output not in tasks]
+    if strange:
+        raise PlanError(
+            f"stage {stage.name!r} solves the output {', '.join(strange)}; its streams "
+            f"({', '.join(stage.streams)}) have: {', '.join(tasks)}"
+        )
     with work.spending(stage.name):
-        for output in stage.outputs or tuple(work.tasks):
-            _solve_output(stage, work, output, used, features)
+        for output in stage.outputs or tuple(tasks):
+            _solve_output(stage, work, output, tasks[output], rows)
 
 
-def _solve_output(
-    stage: SolveStage, work: Workspace, output: str, used: np.ndarray, features: np.ndarray
-) -> None:
-    solver, task = find_solver(stage.solver), work.tasks[output]
-    labels = work.target.labels(used)[output]
-    inside = np.isin(used, work.draw.train)
+def _solve_output(stage: SolveStage, work: Workspace, output: str, task: Task, rows: Sequence[Rows]) -> None:
+    solver = find_solver(stage.solver)
+    features, labels, inside = of_output(rows, output)
     solution = solver(features[inside], labels[inside], task, **stage.options)
     work.history.add(
         {"stage": stage.name, "kind": "solve", "solver": stage.solver, "output": output, **solution.history}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from regraft.core.errors import PlanError
-from regraft.engine.learned import learned_weight
+from regraft.engine.alignment import learned_weight
 from regraft.engine.stream_data import StreamData
 from regraft.engine.weights import WeightedTerm
 from regraft.plans import Plan, TermSpec, TrainStage

@@ -97,7 +97,8 @@ class StepGuard:
             if share.index >= share.of:
                 return ()
         sizes = [Sizes(self._usual(one), len(share.take(one.at(number)))) for one in streams]
-        return split_batch(share, self.run.standing.slices, sizes, least=self.least)
+        count = max(self.run.standing.slices, self.run.combining.parts)
+        return split_batch(share, count, sizes, least=self.least)
 
     def attempt(self, work: Callable[[], Value]) -> Value:
         """Do some work of this stage, again and in smaller slices as long as the memory runs out.

@@ -235,7 +235,8 @@ class TrainStageRun:
         self.optimiser.zero_grad(set_to_none=True)
         total = self.lockstep.step(lambda: self.guard.attempt(lambda: self._gradients(step)))
         if self.combining.separate:
-            self.combining.write(step)
+            shares = self.objective.shares(step, self.stage.optimiser.accumulate)
+            self.combining.write(step, self._done_share(), shares)
         if self.precision.unscale(self.optimiser):
             self._clip()
         return total + self._pull()

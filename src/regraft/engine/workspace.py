@@ -141,23 +141,28 @@ class Workspace:
         """Backends that frozen layers ran on so far."""
         return tuple(sorted({made.backend_name for made in self.embedders}))
 
-    def features(self, model: str, examples: np.ndarray) -> Tensor:
+    def features(self, model: str, examples: np.ndarray, *, inputs: Inputs | None = None) -> Tensor:
         """Pooled features of examples, ``Float[Tensor, "examples width"]``, computed once.
+
+        They are the target's, or those of other ``inputs``.
 
         Where a stage of the plan freezes the model up to a cut, what stands in front of the cut is run for
         both: the features come from the activations that the stage reads.
         """
         with self.spending("features"):
-            frozen = self._whole(model, examples, keep=True)
+            frozen = self._whole(model, examples, keep=True, inputs=inputs)
             compute_shared(self.processes, frozen, examples)
             return frozen.features(examples)
 
-    def _whole(self, model: str, examples: np.ndarray, *, keep: bool) -> Embedder:
+    def _whole(
+        self, model: str, examples: np.ndarray, *, keep: bool, inputs: Inputs | None = None
+    ) -> Embedder:
         """The whole trunk of a model, run behind what is kept of it."""
         last = len(self.models[model].trunk.blocks)
-        return self.embedder(model, last, through=self._common_prefix(model, examples), keep=keep)
+        prefix = self._common_prefix(model, examples, inputs)
+        return self.embedder(model, last, inputs=inputs, through=prefix, keep=keep)
 
-    def _common_prefix(self, model: str, examples: np.ndarray) -> Embedder | None:
+    def _common_prefix(self, model: str, examples: np.ndarray, inputs: Inputs | None) -> Embedder | None:
         """The prefix that the plan's first stage with one keeps; a function of the plan, so bits repeat."""
         trunk = self.models[model].trunk
         ends = (
@@ -168,7 +173,7 @@ class Workspace:
         end = next((end for end in ends if end is not None), None)
         if end is None or trunk.cut_after(end) == len(trunk.blocks):
             return None
-        found = self.embedder(model, trunk.cut_after(end))
+        found = self.embedder(model, trunk.cut_after(end), inputs=inputs)
         return found if found.kept(examples) else None
 
     def labels(self, examples: np.ndarray) -> dict[str, Tensor]:

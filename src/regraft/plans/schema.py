@@ -264,6 +264,8 @@ class SolveStage(_Stage):
     solver: Name
     model: Name = "student"
     streams: tuple[Name, ...] = ("target",)
+    """Labelled examples that heads are fitted to, those of all streams together: the target, or other data of
+    the same classes or with heads of their own."""
     outputs: tuple[Name, ...] = ()
     """Names of the outputs whose heads it fits; all where empty."""
     refit: bool = False

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from regraft.core.errors import PlanError
-from regraft.plans import GroupSpec, Learned, Plan, StopSpec, StreamSpec, TermSpec, TrainStage
+from regraft.plans import Learned, Plan, Schedule, SolveStage, StopSpec, StreamSpec, TermSpec, TrainStage
 from regraft.strategies.lpft import LPFT
 from regraft.strategies.strategy import Situation, Strategy
 
-Weight = float | Learned
+Weight = float | Schedule | Learned
 LEARNED = ("learned", "alignment", "uncertainty")
 EPOCHS, STEPS, PATIENCE = 20, 2000, 5
-RATE = 1e-3
 SHARED = "shared"
 
 
@@ -24,29 +25,31 @@ class Joint(Strategy):
     classes are the same by name. An epoch is a pass over the source data, and the target's examples come
     around as often as they have to.
 
-    ``joint`` has lambda 1, ``joint:0.3`` another one. ``joint:learned`` (or ``joint:alignment``) lowers the
-    source's weight while its gradient points against the target's; ``joint:uncertainty`` learns both weights
-    from the sizes of the losses. What they are is in the history, line by line.
+    ``joint`` has lambda 1, ``joint:0.3`` another one, and with ``joint:0.3-3`` it goes from 0.3 to 3 over the
+    steps. ``joint:learned`` (or ``joint:alignment``) weighs the source by what its gradient tells of the
+    target's: nothing where both point apart, less as the target has more examples. ``joint:uncertainty``
+    learns both weights from the sizes of the losses. What they are is in the history, line by line.
 
-    Source: Caruana (1997), "Multitask learning"; for the weights Du et al. (2018) and Kendall, Gal, Cipolla
-    (2018). Changed for small data: a target head that starts solved, and only the last blocks are trained.
-    The source's head starts at zero and learns at ten times the rate of the target's, or it lags behind.
+    Source: Caruana (1997), "Multitask learning"; for the weights Ben-David et al. (2010), Du et al. (2018),
+    Kendall, Gal, Cipolla (2018). Changed for small data: heads that start solved (a shared one on the
+    target), and only the last blocks are trained.
     """
 
     name = "joint"
     when = "labelled source data are at hand (--stream source=DATA) and the target has few labels"
     cite = "Caruana: Multitask learning. Machine Learning 28, 1997"
     takes = (
-        "lambda, a number (1), or how it is learned: learned (as alignment), alignment, uncertainty; "
+        "lambda, a number (1), or FROM-TO for one that moves, or how it is learned: learned (as alignment), "
+        "alignment, uncertainty; "
         "then ,shared for one head where both have the same classes"
     )
 
     def check_argument(self) -> None:
         """Lambda, or how it is learned."""
-        if self._lambda not in ("", *LEARNED) and _number(self._lambda) is None:
+        if self._lambda not in ("", *LEARNED) and _given(self._lambda) is None:
             raise PlanError(
-                f"joint takes lambda behind its colon, a number from 0 as in joint:0.3, or one of "
-                f"{', '.join(LEARNED)}; got {self.argument!r}"
+                f"joint takes lambda behind its colon, a number from 0 as in joint:0.3, two as in joint:1-3, "
+                f"or one of {', '.join(LEARNED)}; got {self.argument!r}"
             )
 
     @property
@@ -66,6 +69,8 @@ class Joint(Strategy):
             self._with_source(stage, source, target) if isinstance(stage, TrainStage) else stage
             for stage in base.stages
         )
+        if not self._shared:
+            stages = (SolveStage(name="source-head", solver="ridge", streams=("source",)), *stages)
         own = base.streams["target"]
         stream = StreamSpec(
             reads="source",
@@ -82,8 +87,8 @@ class Joint(Strategy):
             return Learned(learned="alignment"), 1.0
         if self._lambda == "uncertainty":
             return Learned(learned="uncertainty"), Learned(learned="uncertainty")
-        number = _number(self._lambda)
-        return 1.0, 1.0 if number is None else number
+        given = _given(self._lambda)
+        return 1.0, 1.0 if given is None else given
 
     def _with_source(self, stage: TrainStage, source: Weight, target: Weight) -> TrainStage:
         terms = (
@@ -91,8 +96,18 @@ class Joint(Strategy):
             TermSpec(computes="supervised", streams=("target",), weight=target),
         )
         stop = StopSpec(epochs=EPOCHS, steps=STEPS, patience=PATIENCE)
-        own = () if self._shared else (GroupSpec(match=("heads.output_source_*",), rate=RATE),)
-        return stage.model_copy(update={"terms": terms, "stop": stop, "groups": (*own, *stage.groups)})
+        return stage.model_copy(update={"terms": terms, "stop": stop})
+
+
+def _given(text: str) -> float | Schedule | None:
+    """A number, or two with a dash between them (which no exponent's is): from the one to the other."""
+    if (number := _number(text)) is not None:
+        return number
+    parts = re.fullmatch(r"(.+?)(?<![eE])-(.+)", text)
+    start, end = (_number(part) for part in parts.groups()) if parts else (None, None)
+    if start is None or end is None:
+        return None
+    return Schedule(schedule="linear", start=start, end=end)
 
 
 def _number(text: str) -> float | None:

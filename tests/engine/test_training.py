@@ -191,7 +191,10 @@ def test_every_epoch_reads_every_example_once(bench: Bench) -> None:
     ("change", "message"),
     [
         ("stages.tune.combine.rule=max", "no combine rule is called 'max'"),
-        ("stages.tune.terms.0.computes=magic", "no term is called 'magic'; there are: bss, co-tuning, delta"),
+        (
+            "stages.tune.terms.0.computes=magic",
+            "no term is called 'magic'; there are: bi-tuning, bss, co-tuning, delta",
+        ),
         ("stages.tune.terms.0.weight={learned: gut}", "no weight is learned by 'gut'"),
         ("stages.tune.combine={rule: pcgrad, options: {alpha: 1}}", "has no option alpha"),
         ("stages.tune.terms.0.weight={learned: alignment}", "one has to be there"),

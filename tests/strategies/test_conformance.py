@@ -99,6 +99,7 @@ CASES: dict[str, Case] = {
     "delta:1": Case(LAST),
     "bss:1": Case(LAST),
     "co-tuning:1": Case(LAST, refuses=NO_HEAD),
+    "bi-tuning:1": Case(LAST),
     "lwf:1": Case(LAST, refuses=NO_HEAD),
     "distil": Case({IMAGES: after("stages?"), TEXTS: EVERYTHING}),
     "lora:2": Case(MIXING, changes=TWICE),

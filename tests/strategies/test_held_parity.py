@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regraft.core.errors import PlanError
+from regraft.core.randomness import numpy_generator, torch_randomness
 from regraft.sources import read_weights
 from regraft.terms.relationship import fit_temperature
 from tests.engine.conftest import Bench
@@ -157,6 +159,69 @@ def test_co_tuning(pictures: Bench) -> None:
         return -2.3 * (related[labels] * old(hand.features()).log_softmax(1)).sum(1).mean()
 
     assert_parity_with_own_head(pictures, "co-tuning:1", kept)
+
+
+class Contrasts:
+    """Bi-Tuning by hand: the key encoder, the queue and the projector, step after step."""
+
+    def __init__(self, hand: Hand):
+        self.key, self.steps = copy.deepcopy(hand.start), 0
+        self.count = len(hand.labels["label"])
+        classes, width = hand.model.heads["output_label"].weight.shape
+        self.room = min(8 * classes, self.count)
+        self.queue, self.theirs = torch.zeros(0, width), torch.zeros(0, dtype=torch.int64)
+        with torch_randomness(hand.work.draw.seed, "term", "tune", 1):
+            hand.model.heads["projector"] = nn.Linear(width, 128)
+
+    def follow(self, hand: Hand) -> None:
+        """The moving average after a step."""
+        if self.steps:
+            share = 1 - min(0.999, self.steps / (9 + self.steps))
+            theirs = dict(hand.model.named_parameters())
+            for name, mine in self.key.named_parameters():
+                mine.data.lerp_(theirs[name].data, share)
+        self.steps += 1
+
+    def __call__(self, hand: Hand) -> Tensor:
+        self.follow(hand)
+        features, labels = hand.features(), hand.labels["label"]
+        keys = hand.features(self.key).detach()
+        head, projector = hand.model.heads["output_label"], hand.model.heads["projector"]
+        rows = torch.cat([head.weight, head.bias[:, None]], 1)
+        total = torch.zeros(())
+        for i in range(self.count):
+            same = [True, *(one == labels[i] for one in self.theirs.tolist())]
+            of_class = torch.stack([with_one(h) for h in (features[i], *self.queue)]) @ unit(rows[labels[i]])
+            theirs = torch.stack([unit(projector(h)).detach() for h in (keys[i], *self.queue)])
+            for near in (of_class, theirs @ unit(projector(features[i]))):
+                total = total - (near / 0.07).log_softmax(0)[torch.tensor(same)].mean()
+        order = numpy_generator(hand.work.draw.seed, "order", "target", self.steps - 1).permutation(
+            self.count
+        )
+        self.queue = torch.cat([self.queue, keys[order]])[-self.room :]
+        self.theirs = torch.cat([self.theirs, labels[order]])[-self.room :]
+        return total / self.count
+
+
+def unit(row: Tensor) -> Tensor:
+    return row / row.norm()
+
+
+def with_one(row: Tensor) -> Tensor:
+    return unit(torch.cat([row, torch.ones(1)]))
+
+
+@BOTH
+def test_bi_tuning(kind: str, request: pytest.FixtureRequest) -> None:
+    bench = bench_of(kind, request)
+    plan = as_whole_epochs(bench.plan("bi-tuning:1"), "schedule.name=constant", "schedule.warmup=0")
+    hand = begin(bench, plan, "tune")
+    contrasts = Contrasts(hand)
+    losses = losses_by_hand(hand, groups(kind), loss=lambda one: cross_entropy(one) + contrasts(one))
+    assert len(contrasts.queue) == contrasts.room < contrasts.count
+    assert losses_of_engine(bench, plan, "tune") == pytest.approx(losses, abs=1e-6, rel=1e-6)
+    assert losses[1] > losses[0] + 1  # the queue was empty
+    assert max(abs(a - b) for a, b in pairwise(losses[1:])) > 1e-3
 
 
 def test_distil(pictures: Bench) -> None:

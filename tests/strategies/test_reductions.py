@@ -25,6 +25,7 @@ ZERO = ("terms.1.weight=0",)
 CASES = {
     "lwf:1": (ZERO, ()),
     "co-tuning:1": (ZERO, ()),
+    "bi-tuning:1": (ZERO, ()),
     # Its penalty on new weights stands for weight decay.
     "delta:1": ((*ZERO, "terms.2.weight=0"), NO_DECAY),
 }

@@ -19,7 +19,9 @@ def test_every_name_is_found() -> None:
 
 
 def test_a_name_that_is_none_says_what_there_is() -> None:
-    with pytest.raises(PlanError, match="no term is called 'distil'; there are: bss, co-tuning, delta, dist"):
+    with pytest.raises(
+        PlanError, match="no term is called 'distil'; there are: bi-tuning, bss, co-tuning, delta, dist"
+    ):
         find_term("distil")
     with pytest.raises(PlanError, match=r"no solver is called 'lasso'; there are: centroid, knn, .*temp"):
         find_solver("lasso")

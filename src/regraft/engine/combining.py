@@ -149,11 +149,16 @@ class Combining:
             self.parameters[place].grad = part.view_as(self.parameters[place]).clone()
         self.clear()
 
-    def pull(self, losses: Sequence[float]) -> float:
-        """Slopes of what is trained beside the model, from each weighted term's loss at the step.
+    def pull(
+        self, tally: Mapping[str, Tensor], batches: int, agree: Callable[[Sequence[float]], list[float]]
+    ) -> float:
+        """Slopes of what is trained beside the model, from what each term added to a step's ``batches``.
 
-        Returns what the objective has beside the terms.
+        Returns what the objective has beside the terms; ``agree`` adds up what the processes have.
         """
+        if not self.uncertain:
+            return 0.0
+        losses = agree([float(tally.get(name, 0.0)) / batches for name in self.names])
         for number, weight in self.uncertain.items():
             weight.pull(losses[number])
         return sum(weight.penalty for weight in self.uncertain.values())

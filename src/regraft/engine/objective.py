@@ -21,6 +21,7 @@ from regraft.engine.prefetch import Reader, Wanted
 from regraft.engine.slices import WHOLE, Slice
 from regraft.engine.stage_terms import tasks_of
 from regraft.engine.streams import Stream
+from regraft.engine.term_states import TermStates
 from regraft.engine.weights import WeightedTerm
 from regraft.engine.workspace import Workspace
 from regraft.tasks import Task
@@ -45,6 +46,8 @@ class Objective:
         By model and stream, what runs the models that the stage reads and does not train.
     model
         The plan's name of the model that it trains.
+    states
+        What terms remember; a step notes there what it leaves.
     """
 
     terms: tuple[WeightedTerm, ...]
@@ -58,6 +61,7 @@ class Objective:
     tally: dict[str, Tensor] = field(default_factory=dict)
     companions: Companions = field(default_factory=dict)
     model: str = "student"
+    states: TermStates | None = None
 
     @property
     def term_names(self) -> tuple[str, ...]:
@@ -90,12 +94,14 @@ class Objective:
         portions = {name: stream.portion(step, piece) for name, stream in self.streams.items()}
         context = self._context(step, piece, portions)
         parts: dict[str, Tensor] = {}
-        for name, weighted in zip(self.term_names, self.terms, strict=True):
+        for number, (name, weighted) in enumerate(zip(self.term_names, self.terms, strict=True)):
             first = weighted.term.streams[0]
             if portions[first].count == 0:
                 continue
             value = weighted.term(self._for(weighted.term, context))
             self._check(value, first, portions[first].own, step)
+            if self.states is not None and value.left:
+                self.states.note(number, step, value.left)
             part = weighted.weight_at(done) * value.total
             self.tally[name] = self.tally.get(name, torch.zeros_like(part)) + part.detach()
             parts[name] = part

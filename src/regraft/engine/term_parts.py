@@ -1,4 +1,4 @@
-"""What terms bring to a stage beside their formula: trained parts of their own, and what they learn first."""
+"""What terms bring to a stage beside their formula: trained parts, what they learn first and remember."""
 
 from __future__ import annotations
 
@@ -70,5 +70,7 @@ def open_parts(
             if weighted.term.own is not None:
                 parts[str(number)] = weighted.term.own.to(work.device).train()
             weighted.term.prepare(context)
+        state = weighted.term.make_state(context)
+        weighted.term.state = {name: value.to(work.device) for name, value in state.items()}
     lockstep.beside = tuple(parts.parameters())
     return parts

@@ -44,6 +44,7 @@ from regraft.engine.step_guard import StepGuard
 from regraft.engine.streams import Stream
 from regraft.engine.suffix_compile import CompiledSuffix, compile_suffix
 from regraft.engine.term_parts import open_parts
+from regraft.engine.term_states import TermStates
 from regraft.engine.validation import Validation, validate
 from regraft.engine.workspace import Workspace
 from regraft.plans import TrainStage
@@ -89,6 +90,7 @@ class TrainStageRun:
         self.precision = Precision(work.settings.precision, work.device)
         self.judged = judged_model(stage, work)
         self.reader = self._reader(reading.streams)
+        self.states = TermStates([one.term for one in terms], work.processes, work.device)
         self.objective = Objective(
             terms,
             reading.streams,
@@ -100,6 +102,7 @@ class TrainStageRun:
             self.precision,
             companions=reading.companions,
             model=stage.model,
+            states=self.states,
         )
         self.combining = self._combining()
         self.share = work.processes.slice
@@ -148,6 +151,7 @@ class TrainStageRun:
         self.edits.restore(checkpoint.tensors.get("edits", {}))
         restore_optimiser(self.optimiser, checkpoint.tensors.get("optimiser", {}))
         self.combining.restore(checkpoint.tensors.get("combining", {}))
+        self.states.restore(checkpoint.tensors.get("states", {}))
         self.precision.restore(checkpoint.state["precision"])
 
     def run(self) -> None:
@@ -226,6 +230,7 @@ class TrainStageRun:
             raise
         if self.precision.step(self.optimiser):
             self.combining.follow()
+            self.states.follow(self._batches(self.standing.step))
             for average in self.averages:
                 average.follow(self.standing.step)
         return total
@@ -239,25 +244,21 @@ class TrainStageRun:
             self.combining.write(step, self._done_share(), shares)
         if self.precision.unscale(self.optimiser):
             self._clip()
-        return total + self._pull()
-
-    def _pull(self) -> float:
-        """Slopes of weights that the optimiser trains; what the objective has beside its terms."""
-        if not self.combining.uncertain:
-            return 0.0
-        accumulate = self.stage.optimiser.accumulate
-        found = [
-            float(self.objective.tally.get(name, 0.0)) / accumulate for name in self.objective.term_names
-        ]
-        return self.combining.pull(self.work.processes.agree(found))
+        batches, agree = self.stage.optimiser.accumulate, self.work.processes.agree
+        return total + self.combining.pull(self.objective.tally, batches, agree)
 
     def _gradients(self, step: int) -> float:
         """Add the gradients of the step's batches; returns their mean loss."""
         self.objective.tally.clear()
         self.combining.clear()
+        self.states.clear()
+        numbers = self._batches(step)
+        return sum(self._backward(number) / len(numbers) for number in numbers)
+
+    def _batches(self, step: int) -> range:
+        """The numbers of the batches of an optimiser step."""
         accumulate = self.stage.optimiser.accumulate
-        first = step * accumulate
-        return sum(self._backward(first + part) / accumulate for part in range(accumulate))
+        return range(step * accumulate, (step + 1) * accumulate)
 
     def _backward(self, number: int) -> float:
         """Add the gradient of one batch, slice by slice; returns its loss."""
@@ -341,9 +342,7 @@ class TrainStageRun:
             standing.best = self._moving_state() if self.stage.stop.keep == "best" else {}
 
     def _examples_of_step(self) -> int:
-        accumulate = self.stage.optimiser.accumulate
-        first = self.standing.step * accumulate
-        return sum(len(self.leading.at(number)) for number in range(first, first + accumulate))
+        return sum(len(self.leading.at(number)) for number in self._batches(self.standing.step))
 
     def _line(self, steps: int, found: Validation) -> dict[str, Any]:
         """A line of the history: means over the epoch's steps, and what :data:`MEASURED` names."""
@@ -387,6 +386,7 @@ class TrainStageRun:
                 "best": standing.best,
                 "combining": self.combining.tensors(),
                 "parts": self.parts.state_dict(),
+                "states": self.states.tensors(),
                 "edits": self.edits.tensors(),
             }
             facts = {

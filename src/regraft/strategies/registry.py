@@ -8,6 +8,7 @@ from regraft.core.errors import PlanError, UsageError
 from regraft.linking import Link
 from regraft.plans import DrawSpec, Plan
 from regraft.strategies.adapters import Adapters
+from regraft.strategies.bi_tuning import BiTuning
 from regraft.strategies.bitfit import BitFit
 from regraft.strategies.bss import BSS
 from regraft.strategies.co_tuning import CoTuning
@@ -54,6 +55,7 @@ _ALL: tuple[type[Strategy], ...] = (
     Delta,
     BSS,
     CoTuning,
+    BiTuning,
     LwF,
     Distil,
     LoRA,

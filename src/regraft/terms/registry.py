@@ -8,6 +8,7 @@ from typing import Any
 
 from regraft.core.errors import PlanError
 from regraft.terms.averages import AverageRule, Greedy, Interpolation, Layers, Mean
+from regraft.terms.bi_tuning import BiTuning
 from regraft.terms.bss import BSS
 from regraft.terms.co_tuning import CoTuning
 from regraft.terms.combine import CombineRule, GradNorm, PCGrad, Sum
@@ -39,6 +40,7 @@ TERMS: dict[str, type[Term]] = {
     "lwf": LwF,
     "delta": Delta,
     "co-tuning": CoTuning,
+    "bi-tuning": BiTuning,
 }
 COMBINE_RULES: dict[str, type[CombineRule]] = {"sum": Sum, "pcgrad": PCGrad, "gradnorm": GradNorm}
 SOLVERS: dict[str, Callable[..., Solution | Neighbours]] = {

@@ -6,6 +6,7 @@ import abc
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor, nn
@@ -217,10 +218,13 @@ class TermValue:
     """A term's value, a scalar, and what each example of its first stream added, for finding culprits.
 
     A mean over examples is divided by the count of the whole batch: slices of a batch add up to it.
+
+    ``left`` is what the examples leave for the term's state, a row for each; see :meth:`Term.after_step`.
     """
 
     total: Tensor
     per_example: Tensor
+    left: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of_batch(cls, value: Tensor, context: StepContext, stream: str) -> TermValue:
@@ -255,6 +259,8 @@ class Term(abc.ABC):
     """How many models it reads, at least and at most."""
     own: nn.Module | None = None
     """What :meth:`make_module` made, once its stage has begun."""
+    state: Mapping[str, Tensor] = MappingProxyType({})
+    """What it remembers from step to step, once its stage has begun; see :meth:`make_state`."""
 
     def __init__(
         self,
@@ -315,6 +321,21 @@ class Term(abc.ABC):
         leaves. Random numbers drawn here are a function of seed, stage and term.
         """
         return None
+
+    def make_state(self, stage: StageContext) -> dict[str, Tensor]:
+        """What it remembers before the first step, as an empty queue; nothing for most terms.
+
+        States are in checkpoints, equal in all processes, and no part of the model that a run leaves. They
+        change in :meth:`after_step` alone: a value may depend on them, and never the other way round.
+        """
+        return {}
+
+    def after_step(self, left: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What it remembers once a step was taken: a function of its state and of what the step left.
+
+        ``left`` has the rows of :attr:`TermValue.left` of all slices of the step's batches, in their order.
+        """
+        return dict(self.state)
 
     @abc.abstractmethod
     def __call__(self, context: StepContext) -> TermValue:

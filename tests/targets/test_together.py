@@ -204,3 +204,11 @@ def test_a_member_with_values_only_has_no_classes_to_draw_from(low: Target) -> N
     with pytest.raises(UsageError, match=r"price: per_class=3 needs classes.*train_size="):
         joined.draw(0, per_class=3)
     assert (~np.isnan(joined.labels(joined.draw(0, train_size=100).train)["price.label"])).sum() >= 2
+
+
+def test_the_summary_shows_an_examples_own_labels(both: Target) -> None:
+    summary = both.summary()
+    assert summary["members"] == ["low", "odd"]
+    own = next(shown["label"] for shown in summary["preview"] if shown["item"].startswith("low/"))
+    assert own.startswith("low.label: d")
+    assert not any("missing" in shown["label"] for shown in summary["preview"])

@@ -1,4 +1,4 @@
-"""The learning curves: score against penalty for what was solved, loss and metric against step elsewhere."""
+"""The learning curves: score against penalty for what was solved, loss, metrics and weights against step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 from regraft.report._charts import Line, Plane, Point, path, places, sampled, thinned
 from regraft.report._folder import RunFolder
 from regraft.report._scale import Scale, log_scale, power, scale_of
+from regraft.report._weights import term_names, weights_plane
 from regraft.report._words import count, figure, is_number, tick
 
-_MOST_STAGES = 12
+_MOST_STAGES, _MOST_METRICS = 12, 6
 
 
 def percent_names(folder: RunFolder) -> dict[str, bool]:
@@ -32,15 +33,17 @@ def curves(folder: RunFolder) -> tuple[tuple[str, tuple[Plane, ...]], ...]:
     stages: dict[str, list[dict[str, Any]]] = {}
     for entry in folder.history:
         stages.setdefault(str(entry.get("stage", "")), []).append(entry)
-    drawn = [(name, _stage(entries, percent)) for name, entries in stages.items()]
+    drawn = [(name, _stage(entries, percent, term_names(folder, name))) for name, entries in stages.items()]
     return tuple((name, planes) for name, planes in drawn if planes)[:_MOST_STAGES]
 
 
-def _stage(entries: list[dict[str, Any]], percent: dict[str, bool]) -> tuple[Plane, ...]:
+def _stage(
+    entries: list[dict[str, Any]], percent: dict[str, bool], terms: dict[str, str] | None = None
+) -> tuple[Plane, ...]:
     solved = [_solved(entry, percent) for entry in entries if entry.get("kind") in ("solve", "average")]
     steps = [entry for entry in entries if entry.get("kind") == "train" and is_number(entry.get("step"))]
     planes = [plane for plane in solved if plane is not None]
-    return tuple(planes) + (_trained(steps, percent) if steps else ())
+    return tuple(planes) + (_trained(steps, percent, terms) if steps else ())
 
 
 def _solved(entry: dict[str, Any], percent: dict[str, bool]) -> Plane | None:
@@ -68,13 +71,19 @@ def _solved(entry: dict[str, Any], percent: dict[str, bool]) -> Plane | None:
     )
 
 
-def _trained(steps: list[dict[str, Any]], percent: dict[str, bool]) -> tuple[Plane, ...]:
+def _trained(
+    steps: list[dict[str, Any]], percent: dict[str, bool], terms: dict[str, str] | None
+) -> tuple[Plane, ...]:
     loss = _series(steps, "loss")
     checks = [{"step": entry["step"], **entry["validation"]} for entry in steps if entry.get("validation")]
     metrics = sorted({name for check in checks for name in check} - {"step", "loss"})
     end = max(float(entry["step"]) for entry in steps)
     planes = [_plane("loss", [("training", loss), ("validation", _series(checks, "loss"))], end, percent)]
-    planes += [_plane(name, [("validation", _series(checks, name))], end, percent) for name in metrics[:3]]
+    planes += [
+        _plane(name, [("validation", _series(checks, name))], end, percent)
+        for name in metrics[:_MOST_METRICS]
+    ]
+    planes.append(weights_plane(steps, end=end, names=terms))
     return tuple(plane for plane in planes if plane is not None)
 
 
@@ -114,7 +123,9 @@ def _y_scale(values: list[float], metric: str, percent: dict[str, bool]) -> Scal
 
 
 def _is_share(metric: str, percent: dict[str, bool]) -> bool:
-    return percent.get(metric, metric == "accuracy")
+    """Whether a metric is a share; where there are several outputs, its name follows that of the output."""
+    known = {"accuracy": True, **percent}
+    return any(share and f" {metric}".endswith(f" {name}") for name, share in known.items())
 
 
 def _writer(metric: str, percent: dict[str, bool]) -> Callable[[float], str]:

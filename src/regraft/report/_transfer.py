@@ -69,7 +69,7 @@ def _solve(stage: dict[str, Any]) -> str:
 def _train(stage: dict[str, Any]) -> str:
     trainable = _names(stage.get("trainable"))
     what = "all layers" if trainable in ("", "*") else trainable
-    terms = [str(term.get("computes")) for term in stage.get("terms") or [] if isinstance(term, dict)]
+    terms = [_term(term) for term in stage.get("terms") or [] if isinstance(term, dict)]
     rates = [group.get("rate") for group in stage.get("groups") or [] if isinstance(group, dict)]
     told = sorted({rate for rate in rates if is_number(rate)})
     sentences = [f"Train {what} by gradient steps" + (f" on {joined(terms)}" if terms else "")]
@@ -85,6 +85,11 @@ def _train(stage: dict[str, Any]) -> str:
     if stop := _stop(stage.get("stop") or {}):
         sentences.append(f"Ends after {stop}")
     return shortened(". ".join(sentences) + ".", 600)
+
+
+def _term(term: dict[str, Any]) -> str:
+    outputs = _names(term.get("outputs"))
+    return f"{term.get('computes')} ({outputs})" if outputs else str(term.get("computes"))
 
 
 def _stop(stop: dict[str, Any]) -> str:

@@ -59,7 +59,9 @@ def _previewed(target: Target) -> list[int]:
 def _preview(target: Target, index: int) -> dict[str, Any]:
     labels = target.labels([index])
     words = [label_in_words(spec, labels[spec.name][0]) for spec in target.tasks]
-    named = [f"{spec.name}: {word}" for spec, word in zip(target.tasks, words, strict=True)]
+    told = zip(target.tasks, words, strict=True)
+    # Of targets put together most labels are missing because they are not the example's own.
+    named = [f"{spec.name}: {word}" for spec, word in told if not (target.members and word == "missing")]
     shown = words[0] if len(words) == 1 else ", ".join(named)
     return {"item": target.examples.names[index], "label": shown, **thumbnail(target, index)}
 

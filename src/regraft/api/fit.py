@@ -26,7 +26,17 @@ from regraft.core.console import say
 from regraft.core.disk import full_disk_told, is_full_disk
 from regraft.core.errors import ResumeError, UnreadableError
 from regraft.core.files import write_csv, write_json
-from regraft.engine import Checkpoints, History, Opened, Run, Settings, Workspace, execute, open_workspace
+from regraft.engine import (
+    Checkpoints,
+    History,
+    Opened,
+    Run,
+    Settings,
+    Workspace,
+    check_plan,
+    execute,
+    open_workspace,
+)
 from regraft.engine.heartbeat import Killed, killed_for_memory
 from regraft.engine.lock import locked
 from regraft.engine.loggers import check_loggers, logging_to
@@ -100,6 +110,7 @@ def fit(
             check_folder(Path(out))
         data = target if isinstance(target, Target) else load_target(target)
         # What the call itself has wrong is found before anything is written.
+        check_plan(written)
         opened = open_models(written, sources, builder, network)
         check_reads(opened["student"].network.preprocessing, data)
         settings.apply()

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from regraft.api.fit import fit
-from regraft.api.opening import check_folder, open_pair
-from regraft.api.plan import plan as make_plan
+from regraft.api.opening import check_folder, link_of, open_models, open_pair
+from regraft.api.plan import as_plan, plan as make_plan
 from regraft.core.console import say
-from regraft.engine import Run, Settings
+from regraft.engine import Run, Settings, check_plan
 from regraft.engine.processes import leads
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan
@@ -136,3 +136,17 @@ def prepare_plan(
         settings=changes,
     )
     return written, link
+
+
+def checked_plan(
+    target: Target, plan: Plan | str | Path, *, builder: Any = None, network: Any = None
+) -> tuple[Plan, Link]:
+    """A plan that a person wrote or edited, read over, with its student's link to a target.
+
+    Raises :class:`PlanError` for what could not be carried out, as far as it shows before data are read.
+    """
+    written = as_plan(plan)
+    check_plan(written)
+    opened = open_models(written, None, builder, network)
+    tasks = {spec.name: make_task(spec) for spec in target.tasks}
+    return written, link_of(written, "student", opened["student"], tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +46,9 @@ def plan(
     source: o.SourceName = None,
     network: o.NetworkOption = None,
     strategy: o.StrategyName = "probe",
+    plan: Annotated[
+        Path | None, typer.Option(help="A plan file, to be checked and priced after an edit.")
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the strategies and when to use them.")] = False,
     label: o.Label = None,
     image: o.Image = None,
@@ -64,12 +68,13 @@ def plan(
 ) -> None:
     """Print the plan that a strategy writes for DATA, and what it will cost. Nothing is trained.
 
-    The plan is YAML: keep it, edit it, and run it with `regraft fit DATA --plan FILE --out DIR`.
+    The plan is YAML: keep it (`> plan.yaml`), edit it, look at it again with `--plan plan.yaml`, and
+    run it with `regraft fit DATA --plan plan.yaml --out DIR`.
     """
     if list_:
         _list_strategies(json)
         return
-    from regraft.api.transfer import prepare_plan
+    from regraft.api.transfer import checked_plan, prepare_plan
     from regraft.core.console import say
     from regraft.core.errors import UsageError
     from regraft.engine.price import price
@@ -78,20 +83,24 @@ def plan(
 
     if not data:
         raise UsageError("regraft plan wants DATA, or --list for the strategies")
+    o.refuse_beside_plan(plan, source, settings, maps, waive)
     target = o.open_target(data, label=label, image=image, text=text, group=group, split=split, task=task)
-    made, opened = prepare_plan(
-        target,
-        source=source,
-        network=network,
-        maps=maps or (),
-        waivers=waive or (),
-        strategy=strategy,
-        seed=seed,
-        per_class=per_class,
-        train_size=train_size,
-        changes=settings or (),
-        **o.source_options(size, builder),
-    )
+    if plan is not None:
+        made, opened = checked_plan(target, plan, builder=builder, network=network)
+    else:
+        made, opened = prepare_plan(
+            target,
+            source=source,
+            network=network,
+            maps=maps or (),
+            waivers=waive or (),
+            strategy=strategy,
+            seed=seed,
+            per_class=per_class,
+            train_size=train_size,
+            changes=settings or (),
+            **o.source_options(size, builder),
+        )
     sets = planned_sets(made, opened.graft.skeleton())
     found = price(made, target, opened)
     if json:

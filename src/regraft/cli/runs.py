@@ -72,13 +72,9 @@ def fit(
     `regraft fit cells=cells/ digits=digits/ --out runs/both --strategy multitask`, one trunk for both.
     """
     from regraft.api.transfer import transfer
-    from regraft.core.errors import UsageError
     from regraft.engine import Settings
 
-    if plan is not None and (source or settings or maps or waive):
-        raise UsageError(
-            "--plan says everything that --source, --map, --waive and --set would; edit the plan file instead"
-        )
+    o.refuse_beside_plan(plan, source, settings, maps, waive)
     target = o.open_target(
         data,
         label=label,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from regraft.core.errors import PlanError
+from regraft.core.spelling import did_you_mean
 from regraft.engine.learned import LearnedWeight, Uncertainty
 from regraft.plans.schema import Learned
 
@@ -135,4 +136,5 @@ def learned_weight(spec: Learned, *, numbers: bool = False) -> LearnedWeight:
         return Uncertainty(spec, numbers=numbers)
     if spec.learned == "alignment":
         return Alignment(spec)
-    raise PlanError(f"no weight is learned by {spec.learned!r}; there are: alignment, uncertainty")
+    near = did_you_mean(spec.learned, ("alignment", "uncertainty"))
+    raise PlanError(f"no weight is learned by {spec.learned!r}; there are: alignment, uncertainty{near}")

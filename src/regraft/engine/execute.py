@@ -17,7 +17,7 @@ from regraft.engine.solve_stage import check_solving, run_solve_stage
 from regraft.engine.stage_terms import make_terms
 from regraft.engine.train_stage import TrainStageRun
 from regraft.engine.workspace import Workspace
-from regraft.plans import AverageStage, Plan, SolveStage, TrainStage, plan_hash
+from regraft.plans import AverageStage, Plan, SolveStage, Stage, TrainStage, plan_hash
 from regraft.sources import AddedLayers
 
 
@@ -29,11 +29,19 @@ def check_plan(plan: Plan) -> None:
         if stage.reads or stage.produces:
             names = ", ".join((*stage.reads, *stage.produces))
             raise PlanError(f"stage {stage.name!r} passes artefacts on ({names}); no stage makes any yet")
-        if isinstance(stage, AverageStage):
-            make_rule(stage)
-        elif isinstance(stage, TrainStage):
-            make_terms(stage)
-            check_edits(stage)
+        try:
+            _check_stage(stage)
+        except PlanError as error:
+            where = f"stage {stage.name!r}"
+            raise error if where in str(error) else PlanError(f"{where}: {error}") from error
+
+
+def _check_stage(stage: Stage) -> None:
+    if isinstance(stage, AverageStage):
+        make_rule(stage)
+    elif isinstance(stage, TrainStage):
+        make_terms(stage)
+        check_edits(stage)
 
 
 def execute(work: Workspace) -> None:

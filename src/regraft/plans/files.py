@@ -11,6 +11,8 @@ from pydantic import ValidationError
 from regraft.core.errors import PlanError
 from regraft.core.files import write_text
 from regraft.core.hashing import hash_json
+from regraft.plans.mistakes import explain
+from regraft.plans.reading import Lines, read_yaml
 from regraft.plans.schema import PLAN_VERSION, READABLE_VERSIONS, Plan
 
 
@@ -30,10 +32,7 @@ def _head_first(stage: dict[str, Any]) -> dict[str, Any]:
 
 def plan_from_yaml(text: str, *, origin: str = "the plan") -> Plan:
     """Read a plan. Raises :class:`PlanError` that lists everything that is wrong with it at once."""
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PlanError(f"{origin} is no YAML: {error}") from error
+    data, lines = read_yaml(text, origin=origin)
     if not isinstance(data, dict):
         raise PlanError(f"{origin} holds no plan: a mapping with models, streams and stages is expected")
     if data.get("version", PLAN_VERSION) not in READABLE_VERSIONS:
@@ -43,24 +42,15 @@ def plan_from_yaml(text: str, *, origin: str = "the plan") -> Plan:
             f"{origin} has version {data['version']!r}; this regraft reads versions {readable}. "
             "Write it anew with `regraft plan`."
         )
-    return plan_from_data(data, origin=origin)
+    return plan_from_data(data, origin=origin, lines=lines)
 
 
-def plan_from_data(data: dict[str, Any], *, origin: str = "the plan") -> Plan:
-    """Validate plain data as a plan; errors as :func:`plan_from_yaml`."""
+def plan_from_data(data: dict[str, Any], *, origin: str = "the plan", lines: Lines | None = None) -> Plan:
+    """Validate plain data as a plan; errors as :func:`plan_from_yaml`, with the lines that data came from."""
     try:
         return Plan.model_validate(data)
     except ValidationError as error:
-        raise PlanError(f"{origin} does not hold:\n{_explain(error)}") from error
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"]) or "plan"
-        message = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"  {place}: {message}")
-    return "\n".join(lines)
+        raise PlanError(f"{origin} does not hold:\n{explain(error, data, lines)}") from error
 
 
 def read_plan(path: str | Path) -> Plan:

@@ -7,17 +7,29 @@ definition for, before anything is run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from regraft.core.augmentation import DEFAULT_AUGMENTATION, Augmentation
+from regraft.plans.references import Problems, dangling
 
 PLAN_VERSION: Literal[3] = 3
 READABLE_VERSIONS = (1, 2, 3)
 """Earlier versions said less; what they did not say has defaults that mean what they meant."""
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Options = dict[str, Any]
 
@@ -117,8 +129,8 @@ class Schedule(_Part):
     """A weight that changes over a stage, from ``start`` to ``end`` between two fractions of its steps."""
 
     schedule: Literal["linear", "cosine", "sigmoid"]
-    start: float
-    end: float
+    start: NotNegative
+    end: NotNegative
     begin: Fraction = 0.0
     finish: Fraction = 1.0
 
@@ -131,11 +143,28 @@ class Learned(_Part):
     options: Options = {}
 
 
+def _weight_kind(given: Any) -> str:
+    """Which kind of weight is meant, so that a mistake in it is told of that kind alone."""
+    if isinstance(given, Mapping):
+        return "a schedule" if {"schedule", "end"} & given.keys() else "learned weight"
+    if isinstance(given, Schedule):
+        return "a schedule"
+    return "learned weight" if isinstance(given, Learned) else "a number"
+
+
+Weight = Annotated[
+    Annotated[NotNegative, Tag("a number")]
+    | Annotated[Schedule, Tag("a schedule")]
+    | Annotated[Learned, Tag("learned weight")],
+    Discriminator(_weight_kind),
+]
+
+
 class TermSpec(_Part):
     """One term of the objective: what it computes x weight x the streams and models that it reads."""
 
     computes: Name
-    weight: float | Schedule | Learned = 1.0
+    weight: Weight = 1.0
     streams: tuple[Name, ...] = ()
     models: tuple[Name, ...] = ()
     outputs: tuple[Name, ...] = ()
@@ -306,6 +335,7 @@ class AverageStage(_Stage):
 
 
 Stage = Annotated[SolveStage | TrainStage | AverageStage, Field(discriminator="kind")]
+STAGE_KINDS = ("solve", "train", "average")
 
 
 class DrawSpec(_Part):
@@ -337,46 +367,7 @@ class Plan(_Part):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Plan:
-        problems = _dangling(self)
+        problems = dangling(self)
         if problems:
-            raise ValueError("; ".join(problems))
+            raise Problems(problems)
         return self
-
-
-def _dangling(plan: Plan) -> list[str]:
-    """What a plan refers to and does not have."""
-    problems: list[str] = []
-    known_artefacts: set[str] = set()
-    known_stages = {"initial"}
-
-    def check(what: str, names: tuple[str, ...], known: set[str], place: str) -> None:
-        for name in names:
-            if name not in known:
-                there = ", ".join(sorted(known)) or "none"
-                problems.append(f"{place} names the {what} {name!r}; there is: {there}")
-
-    models, streams = set(plan.models), set(plan.streams)
-    followed = {name for name, model in plan.models.items() if model.average_of is None}
-    for name, model in plan.models.items():
-        if model.average_of is not None:
-            check("model", (model.average_of,), followed - {name}, f"model {name!r}")
-    for stage in plan.stages:
-        place = f"stage {stage.name!r}"
-        if stage.name in known_stages:
-            problems.append(f"{place} has a name that is taken")
-        check("model", (stage.model,), models, place)
-        check("artefact", stage.reads, known_artefacts, place)
-        if isinstance(stage, SolveStage):
-            check("stream", stage.streams, streams, place)
-        elif isinstance(stage, AverageStage):
-            check("stage", stage.of, known_stages, place)
-        else:
-            for term in stage.terms:
-                check("stream", term.streams, streams, f"term {term.computes!r} of {place}")
-                check("model", term.models, models, f"term {term.computes!r} of {place}")
-                check("artefact", term.reads, known_artefacts, f"term {term.computes!r} of {place}")
-            check("model", tuple(edit.model for edit in stage.edits), models, place)
-            check("model", (stage.stop.judge,) if stage.stop.judge else (), models - followed, place)
-        known_artefacts.update(stage.produces)
-        known_stages.add(stage.name)
-    return problems

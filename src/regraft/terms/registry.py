@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from regraft.core.errors import PlanError
+from regraft.core.spelling import did_you_mean
 from regraft.terms.averages import AverageRule, Greedy, Interpolation, Layers, Mean
 from regraft.terms.bi_tuning import BiTuning
 from regraft.terms.bss import BSS
@@ -60,14 +61,16 @@ AVERAGES: dict[str, type[AverageRule]] = {kind.name: kind for kind in (Mean, Int
 def find_term(name: str) -> type[Term]:
     """The term of that name, or a :class:`PlanError` that lists what there is."""
     if name not in TERMS:
-        raise PlanError(f"no term is called {name!r}; there are: {', '.join(sorted(TERMS))}")
+        there = ", ".join(sorted(TERMS))
+        raise PlanError(f"no term is called {name!r}; there are: {there}{did_you_mean(name, TERMS)}")
     return TERMS[name]
 
 
 def make_combine_rule(name: str, options: Mapping[str, Any]) -> CombineRule:
     """The combine rule of that name, or a :class:`PlanError` that lists what there is."""
     if name not in COMBINE_RULES:
-        raise PlanError(f"no combine rule is called {name!r}; there are: {', '.join(sorted(COMBINE_RULES))}")
+        there = f"{', '.join(sorted(COMBINE_RULES))}{did_you_mean(name, COMBINE_RULES)}"
+        raise PlanError(f"no combine rule is called {name!r}; there are: {there}")
     return COMBINE_RULES[name](options)
 
 
@@ -83,19 +86,22 @@ def find_solver(name: str) -> Callable[..., Solution | Neighbours]:
 def check_solver(name: str, options: Iterable[str] = ()) -> None:
     """Raise :class:`PlanError` for what no solve stage can do, with a list of what there is."""
     if name not in {**SOLVERS, **CALIBRATIONS}:
-        there = ", ".join(sorted({**SOLVERS, **CALIBRATIONS}))
-        raise PlanError(f"no solver is called {name!r}; there are: {there}")
+        known = sorted({**SOLVERS, **CALIBRATIONS})
+        near = did_you_mean(name, known)
+        raise PlanError(f"no solver is called {name!r}; there are: {', '.join(known)}{near}")
     given = inspect.signature({**SOLVERS, **CALIBRATIONS}[name]).parameters
     takes = [one for one in given if one not in _HANDED]
     strange = [one for one in options if one not in takes]
     if strange:
         raise PlanError(
             f"the solver {name!r} has no option {', '.join(strange)}; it has: {', '.join(takes) or 'none'}"
+            f"{did_you_mean(strange[0], takes)}"
         )
 
 
 def find_average(name: str) -> type[AverageRule]:
     """The rule of that name, or a :class:`PlanError` that lists what there is."""
     if name not in AVERAGES:
-        raise PlanError(f"no average is called {name!r}; there are: {', '.join(sorted(AVERAGES))}")
+        there = ", ".join(sorted(AVERAGES))
+        raise PlanError(f"no average is called {name!r}; there are: {there}{did_you_mean(name, AVERAGES)}")
     return AVERAGES[name]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NoReturn
 from torch import Tensor, nn
 
 from regraft.core.errors import PlanError
+from regraft.core.spelling import did_you_mean
 from regraft.core.task_spec import TaskSpec
 from regraft.tasks import Task
 
@@ -282,7 +283,7 @@ class Term(abc.ABC):
         if strange:
             raise PlanError(
                 f"the term {self.name!r} has no option {', '.join(strange)}; it has: "
-                f"{', '.join(self.takes) or 'none'}"
+                f"{', '.join(self.takes) or 'none'}{did_you_mean(strange[0], self.takes)}"
             )
 
     @property

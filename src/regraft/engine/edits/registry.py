@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from regraft.core.errors import PlanError
+from regraft.core.spelling import did_you_mean
 from regraft.engine.edits.adapter import Adapter
 from regraft.engine.edits.edit import Edit, options_of
 from regraft.engine.edits.ia3 import IA3
@@ -17,7 +18,10 @@ EDITS: dict[str, type[Edit]] = {kind.name: kind for kind in (LoRA, DoRA, IA3, Ad
 def find_edit(spec: EditSpec) -> Edit:
     """The edit that a plan asks for, or a :class:`PlanError` that lists what there is."""
     if spec.edit not in EDITS:
-        raise PlanError(f"no edit is called {spec.edit!r}; there are: {', '.join(EDITS)}")
+        there = ", ".join(EDITS)
+        raise PlanError(
+            f"no edit is called {spec.edit!r}; there are: {there}{did_you_mean(spec.edit, EDITS)}"
+        )
     return EDITS[spec.edit](options_of(spec))
 
 

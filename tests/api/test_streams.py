@@ -11,7 +11,7 @@ import pytest
 
 import regraft as rg
 from regraft.api.streams import find_streams, prepare_streams
-from regraft.core.errors import DataError, PlanError, ResumeError, UsageError
+from regraft.core.errors import BundleError, DataError, PlanError, ResumeError, UsageError
 from regraft.plans import Plan, StreamSpec, TermSpec, TrainStage
 
 SETTINGS = rg.Settings("cpu")
@@ -135,6 +135,8 @@ def test_data_in_memory_are_handed_over_again_for_a_proof(
     run = rg.fit(plan, target, out=tmp_path / "run", streams={"rest": pictures}, settings=SETTINGS)
     with pytest.raises(ResumeError, match="rest lived in memory only: hand them over again"):
         rg.prove(run)
+    with pytest.raises(BundleError, match=r"data of the stream 'rest' changed since the run began \(hash"):
+        rg.prove(run, streams={"rest": [*pictures[1:], pictures[0] // 2]})
     seen = []
 
     def stop_here(arms: Any, draw: Any, **options: Any) -> None:

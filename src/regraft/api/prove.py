@@ -10,7 +10,7 @@ from typing import Any
 
 from regraft.api.beginning import check_data
 from regraft.api.opening import link_of, open_models
-from regraft.api.streams import find_streams_again, prepare_streams
+from regraft.api.streams import check_streams, find_streams_again, prepare_streams
 from regraft.api.whereabouts import find_data
 from regraft.core.console import said_once, say
 from regraft.core.errors import BundleError, UsageError
@@ -166,6 +166,7 @@ def _open_case(
     found = find_streams_again(run, streams, again)
     allowed = run.facts["max_unreadable"]
     others = prepare_streams(found, plan, prepared.target.tasks, steps, max_unreadable=allowed)
+    check_streams(run, others)
     return _Case(plan, pairs, prepared, Settings(**run.facts["settings"]), specs[name], others)
 
 

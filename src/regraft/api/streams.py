@@ -11,7 +11,7 @@ import numpy as np
 
 from regraft.api.whereabouts import find_stream_data
 from regraft.core.console import say
-from regraft.core.errors import DataError, PlanError, ResumeError, UnreadableError, UsageError
+from regraft.core.errors import BundleError, DataError, PlanError, ResumeError, UnreadableError, UsageError
 from regraft.core.hashing import hash_bytes
 from regraft.core.preprocessing import Preprocessing
 from regraft.core.task_spec import TaskSpec
@@ -187,16 +187,21 @@ def _of_items(
     return StreamData(name, found.inputs, found.hashes, None, hash_bytes(found.hashes.array.data), every)
 
 
-def record_streams(run: Run, found: Mapping[str, OtherData], made: Mapping[str, StreamData]) -> None:
-    """Write what the streams read into ``run.json``; raise ``ResumeError`` where that has changed."""
+def check_streams(run: Run, made: Mapping[str, StreamData], error: type[BundleError] = BundleError) -> None:
+    """Raise ``error`` where the data of a stream are no longer those that the run read."""
     begun = run.facts.get("streams", {})
     for name, data in made.items():
-        if begun.get(name, {}).get("fingerprint", data.fingerprint) != data.fingerprint:
-            raise ResumeError(
-                f"the data of the stream {name!r} changed since the run began (hash "
-                f"{begun[name]['fingerprint'][:12]} then, {data.fingerprint[:12]} now). Put them back as "
-                "they were, or fit into a new folder."
+        then = begun.get(name, {}).get("fingerprint", data.fingerprint)
+        if then != data.fingerprint:
+            raise error(
+                f"the data of the stream {name!r} changed since the run began (hash {then[:12]} then, "
+                f"{data.fingerprint[:12]} now). Put them back as they were, or fit into a new folder."
             )
+
+
+def record_streams(run: Run, found: Mapping[str, OtherData], made: Mapping[str, StreamData]) -> None:
+    """Write what the streams read into ``run.json``; raise ``ResumeError`` where that has changed."""
+    check_streams(run, made, ResumeError)
     if made:
         run.note(
             streams={

@@ -20,13 +20,14 @@ from torch.distributed import HashStore
 
 import regraft as rg
 from regraft.api.fit import resume
+from regraft.api.transfer import prepare_plan
 from regraft.core.errors import NonFiniteLossError, PlanError, ResumeError, TrainingError, UsageError
 from regraft.engine import Settings
 from regraft.engine.processes import ALONE, joined, refuse_many, spoken_by
 from regraft.engine.processes.failure import Board, heard_from
 from regraft.engine.processes.sharding import check_divisible
 from regraft.inference.shard import Shard
-from regraft.plans import ModelSpec, Plan, StopSpec, TrainStage
+from regraft.plans import ModelSpec, Plan, StopSpec, TrainStage, write_plan
 from tests.engine.many_networks import build_convolutional, build_normed, build_transformer
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +116,10 @@ def curve(folder: Path) -> list[tuple[float, float]]:
     """Training and validation loss of each epoch."""
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     return [(line["loss"], line["validation"]["loss"]) for line in lines if line["kind"] == "train"]
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
 def facts(folder: Path) -> dict[str, Any]:
@@ -235,6 +240,59 @@ def test_batch_norm_never_gets_one_example_of_a_short_batch(
     status, _, err = ended(started(rest))
     assert status == 0, err
     assert len(curve(tmp_path / "two")) == 2
+
+
+def combined_plan(photos: Path, weights: Path, batch: int) -> Plan:
+    """A head, weights learned from the sizes of two data sets' losses, a soup, and examples as the head."""
+    written, _ = prepare_plan(
+        rg.Target.from_images(photos),
+        source=f"file:{weights / 'convolutional'}.safetensors",
+        builder=f"{NETWORKS}:build_convolutional",
+        strategy="joint:uncertainty",
+        changes=[f"streams.target.batch={batch}", f"streams.source.batch={batch}", "stop.epochs=2"],
+        size=32,
+    )
+    data = written.model_dump(mode="json")
+    data["streams"]["source"]["data"] = str(photos)
+    data["stages"] += [
+        {"name": "soup", "kind": "average", "of": ["head", "tune"], "rule": "greedy"},
+        {"name": "examples", "kind": "solve", "solver": "knn"},
+    ]
+    return Plan.model_validate(data)
+
+
+def test_soups_neighbours_and_learned_weights_are_those_of_one_process(
+    photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    write_plan(combined_plan(photos, weights, 8), tmp_path / "plan.yaml")
+    rest = ["fit", str(photos), "--plan", str(tmp_path / "plan.yaml"), "--out", str(tmp_path / "two")]
+    rest += ["--builder", f"{NETWORKS}:build_convolutional", "--device", "cpu", "--backend", "eager"]
+    status, _, err = ended(started(rest))
+    assert status == 0, err
+    plan = combined_plan(photos, weights, 16)
+    builder = f"{NETWORKS}:build_convolutional"
+    settings = Settings("cpu", backend="eager")
+    rg.transfer(photos, out=tmp_path / "one", plan=plan, builder=builder, settings=settings)
+    close_curves(tmp_path / "two", tmp_path / "one")
+
+    two, one = (lines_of(tmp_path / name) for name in ("two", "one"))
+    assert [line["kind"] for line in two] == [line["kind"] for line in one]
+    learned = [line["weights"] for line in two if line["kind"] == "train"]
+    assert len(learned) == 2
+    assert all(weight not in (0.5, 1.0) for weight in learned[-1].values())
+    expected = [line["weights"] for line in one if line["kind"] == "train"]
+    assert learned == [pytest.approx(weights, abs=1e-5) for weights in expected]
+    for stage in ("soup", "examples"):
+        (found,), (alone_found,) = (
+            [line for line in lines if line["stage"] == stage] for lines in (two, one)
+        )
+        assert found["chosen"] == alone_found["chosen"]
+    models = [load_file(tmp_path / name / "model.safetensors") for name in ("two", "one")]
+    assert {name: value.shape for name, value in models[0].items()} == {
+        name: value.shape for name, value in models[1].items()
+    }
+    for name, value in models[0].items():
+        assert torch.allclose(value.double(), models[1][name].double(), atol=1e-4), name
 
 
 @pytest.mark.parametrize("network", ["convolutional", "transformer"])

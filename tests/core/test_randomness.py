@@ -33,6 +33,15 @@ def test_generators_repeat() -> None:
     assert torch.equal(one, two)
 
 
+def test_a_blocks_numbers_are_those_of_its_key() -> None:
+    torch.manual_seed(random_key(0, "dropout", 1))
+    expected = torch.rand(3), torch.randn(2)
+    torch.manual_seed(5)
+    with torch_randomness(0, "dropout", 1):
+        found = torch.rand(3), torch.randn(2)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
 def test_a_block_of_randomness_leaves_the_global_state_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

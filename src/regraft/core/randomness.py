@@ -49,10 +49,24 @@ def torch_randomness(seed: int, purpose: str, *parts: int | str) -> Iterator[Non
     pythons, numpys = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
-            torch.manual_seed(key)
+            _seed_torch(key)
             random.seed(key)
             np.random.seed(key & 0xFFFFFFFF)
             yield
     finally:
         random.setstate(pythons)
         np.random.set_state(numpys)
+
+
+def _seed_torch(key: int) -> None:
+    """Seed torch's generators.
+
+    ``torch.manual_seed`` also seeds devices that are not there, and for each of them formats the whole stack,
+    which takes longer than a step of a small network.
+    """
+    import torch
+
+    if torch.accelerator.is_available():
+        torch.manual_seed(key)
+    else:
+        torch.default_generator.manual_seed(key)

@@ -36,8 +36,9 @@ lint: $(VENV)/installed ## Check format and lint
 types: $(VENV)/installed ## Check types
 	$(VENV)/bin/mypy
 
-# A process for each core, and one thread in each: in small networks threads only wait for each other.
-PYTEST := -m pytest --numprocesses auto --dist loadfile
+# A process for each core, and one thread in each: in small networks threads only wait for each other. Files come
+# in the order of tests/conftest.py; by itself xdist would leave those with few tests, however long, for the end.
+PYTEST := -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 test-main test-vision: export OMP_NUM_THREADS := 1
 
 test-main: $(VENV)/installed ## Run the tests that need no torchvision

@@ -8,6 +8,25 @@ from pathlib import Path
 
 import pytest
 
+LONGEST = (
+    "test_readme.py",
+    "engine/test_processes.py",
+    "api/test_resume.py",
+    "linking/finding/test_adversarial.py",
+    "api/test_memory_kill.py",
+    "cli/test_combining.py",
+    "api/test_prove.py",
+    "api/test_network.py",
+    "test_structure.py",
+)
+"""Files that take longest: begun first, so that at the end no process waits for one of them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the rest stay in their order."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

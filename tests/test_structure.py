@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 PACKAGE = Path(__file__).parents[1] / "src" / "regraft"
 
 # Imports go down only; folders on one floor ignore each other. Drawn in docs/architecture.md.
@@ -381,3 +383,8 @@ def test_what_is_allowed_is_not_named(tmp_path: Path) -> None:
         (file.parent / "__init__.py").touch()
     (tmp_path / "__init__.py").touch()
     assert [sentence for rule in RULES for sentence in rule(tmp_path)] == []
+
+
+def test_the_files_that_are_run_first_are_there() -> None:
+    tests = Path(__file__).parent
+    assert [name for name in LONGEST if not (tests / name).is_file()] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,10 @@ class Bench:
         return self.prepared.target
 
     def link(self) -> Link:
+        return self._link
+
+    @cached_property
+    def _link(self) -> Link:
         tasks = tuple(make_task(spec) for spec in self.target.tasks)
         return find_link(self.source, Blueprint(self.source, tasks))
 

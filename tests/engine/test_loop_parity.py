@@ -153,7 +153,7 @@ def with_average(plan: Plan, **stop: object) -> Plan:
     slow = {"average_of": "student", "decay": 0.99}
     data = plan.model_dump(mode="json")
     data["models"]["slow"] = slow
-    data["stages"][0]["stop"].update(stop)
+    data["stages"][-1]["stop"].update(stop)
     return Plan.model_validate(data)
 
 

@@ -158,7 +158,7 @@ def test_the_queue_holds_the_newest_and_no_more_than_there_are() -> None:
 
 
 def test_what_it_cannot_contrast_is_refused() -> None:
-    with pytest.raises(PlanError, match="size has none"):
+    with pytest.raises(PlanError, match="of the kind binary or multiclass, and size is for regression"):
         made(()).check({"size": make_task(TaskSpec("size", "regression"))})
     with pytest.raises(PlanError, match="keys is a whole number from 1, as 8; got 0"):
         made(keys=0)

@@ -82,7 +82,7 @@ def test_it_is_the_cross_entropy_of_the_copied_head() -> None:
 def test_what_has_no_exclusive_classes_is_refused() -> None:
     with pytest.raises(PlanError, match="no head for exclusive classes"):
         prepared("multilabel")
-    with pytest.raises(PlanError, match="size has none"):
+    with pytest.raises(PlanError, match="of the kind binary or multiclass, and size is for regression"):
         made().check({"size": make_task(TaskSpec("size", "regression"))})
 
 

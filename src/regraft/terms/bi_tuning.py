@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from regraft.core.errors import PlanError
-from regraft.tasks import Task
 from regraft.terms.options import count, number
 from regraft.terms.term import StageContext, StepContext, Term, TermValue
 
@@ -52,6 +51,7 @@ class BiTuning(Term):
     name = "bi-tuning"
     takes: ClassVar[tuple[str, ...]] = ("temperature", "keys", "dimensions")
     reads_labels: ClassVar[bool] = True
+    kinds: ClassVar[tuple[str, ...]] = _CLASSES
     reads_models: ClassVar[tuple[int, int]] = (2, 2)
     needs: ClassVar[frozenset[str]] = frozenset({"weights"})
 
@@ -61,16 +61,6 @@ class BiTuning(Term):
         self.keys = count(self.options, "keys", KEYS)
         self.dimensions = count(self.options, "dimensions", DIMENSIONS)
         self._heads: Mapping[str, nn.Module] = {}
-
-    def check(self, tasks: Mapping[str, Task]) -> None:
-        """See :meth:`Term.check`."""
-        super().check(tasks)
-        wrong = [name for name in self.looked_at(tasks) if tasks[name].spec.kind not in _CLASSES]
-        if wrong:
-            raise PlanError(
-                f"the term 'bi-tuning' contrasts classes that exclude each other, and {', '.join(wrong)} has "
-                "none: name the outputs that it is for, as in outputs: [label]"
-            )
 
     def make_module(self, stage: StageContext) -> nn.Module:
         """The projector."""

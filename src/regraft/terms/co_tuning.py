@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -42,6 +41,7 @@ class CoTuning(Term):
     name = "co-tuning"
     takes: ClassVar[tuple[str, ...]] = ("relationship", "temperature")
     reads_labels: ClassVar[bool] = True
+    kinds: ClassVar[tuple[str, ...]] = _CLASSES
     reads_models: ClassVar[tuple[int, int]] = (2, 2)
 
     def __init__(self, **given: Any):
@@ -53,16 +53,6 @@ class CoTuning(Term):
         self._temperature = 1.0 if self._auto else number(self.options, "temperature", 1.0, positive=True)
         self.related: dict[str, list[Tensor]] = {}
         """By output, for each of the source's heads p(s | t), ``Float[Tensor, "T S"]``."""
-
-    def check(self, tasks: Mapping[str, Task]) -> None:
-        """See :meth:`Term.check`."""
-        super().check(tasks)
-        wrong = [name for name in self.looked_at(tasks) if tasks[name].spec.kind not in _CLASSES]
-        if wrong:
-            raise PlanError(
-                f"the term 'co-tuning' relates classes that exclude each other, and {', '.join(wrong)} has "
-                "none: name the outputs that it is for, as in outputs: [label]"
-            )
 
     def make_module(self, stage: StageContext) -> nn.Module:
         """Copies of the source's heads, to be trained with the student's layers."""

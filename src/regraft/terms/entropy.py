@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from regraft.core.errors import PlanError
-from regraft.tasks import Task
 from regraft.terms.term import StepContext, Term, TermValue
-
-_KINDS = ("binary", "multiclass", "multilabel")
 
 
 class Entropy(Term):
@@ -23,15 +19,7 @@ class Entropy(Term):
     reads no label, one model and one stream; outputs of numbers have no entropy and are refused.
     """
 
-    def check(self, tasks: Mapping[str, Task]) -> None:
-        """See :meth:`Term.check`."""
-        super().check(tasks)
-        wrong = [name for name in self.looked_at(tasks) if tasks[name].spec.kind not in _KINDS]
-        if wrong:
-            raise PlanError(
-                f"the term 'entropy' is for outputs with classes, and {', '.join(wrong)} is for regression: "
-                "name the outputs that it is for, as in outputs: [label]"
-            )
+    kinds: ClassVar[tuple[str, ...]] = ("binary", "multiclass", "multilabel")
 
     def __call__(self, context: StepContext) -> TermValue:
         """See :class:`Term`."""

@@ -253,6 +253,8 @@ class Term(abc.ABC):
     """Names of its options."""
     reads_labels: ClassVar[bool] = False
     """Whether its streams have to be labelled."""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """Kinds of the outputs that it can look at; any where empty."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """What it reads beyond outputs, features and labels: ``weights`` (which then have to be whole, not
     divided among processes), ``start`` (which is kept for it)."""
@@ -307,6 +309,13 @@ class Term(abc.ABC):
             raise PlanError(
                 f"the term {self.name!r} looks at the output {', '.join(strange)}; the data have: "
                 f"{', '.join(tasks)}"
+            )
+        kinds = {name: tasks[name].spec.kind for name in self.looked_at(tasks)}
+        wrong = [f"{name} is for {kind}" for name, kind in kinds.items() if kind not in self.kinds]
+        if self.kinds and wrong:
+            raise PlanError(
+                f"the term {self.name!r} is for outputs of the kind {' or '.join(self.kinds)}, and "
+                f"{', '.join(wrong)}: name the outputs that it is for, as in outputs: [label]"
             )
 
     def prepare(self, stage: StageContext) -> None:  # noqa: B027 - most terms have nothing to learn

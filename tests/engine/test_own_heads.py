@@ -15,6 +15,7 @@ from regraft.core.randomness import torch_randomness
 from regraft.core.task_spec import TaskSpec
 from regraft.engine import Workspace, execute
 from regraft.engine.bundle import write_model
+from regraft.engine.open import headed_tasks
 from regraft.engine.stream_data import StreamData
 from regraft.engine.train_stage import TrainStageRun
 from regraft.inference.predictor import Predictor
@@ -183,3 +184,9 @@ def test_terms_look_at_the_outputs_of_their_stream(bench: Bench) -> None:
         open_joint(bench, plan)
     with pytest.raises(ValueError, match="heads of its own are for a stream of labelled other data"):
         StreamSpec(heads="own")
+
+
+def test_a_stream_may_not_take_the_names_of_the_targets_outputs(bench: Bench) -> None:
+    data = source_data(bench)
+    with pytest.raises(PlanError, match=r"names that the target's have \(source\.round\): give the stream"):
+        headed_tasks(bench.plan("joint:0.5"), data.tasks, {"source": data})

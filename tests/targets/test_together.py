@@ -9,6 +9,7 @@ import pytest
 
 from regraft.core.errors import DataError, SealedError, UsageError
 from regraft.targets import Target, reload
+from regraft.targets.balance import draw_notes
 from tests.targets.test_parts_and_draws import target_of
 
 
@@ -212,3 +213,13 @@ def test_the_summary_shows_an_examples_own_labels(both: Target) -> None:
     own = next(shown["label"] for shown in summary["preview"] if shown["item"].startswith("low/"))
     assert own.startswith("low.label: d")
     assert not any("missing" in shown["label"] for shown in summary["preview"])
+
+
+def test_classes_that_a_draw_lacks_are_named(both: Target) -> None:
+    assert draw_notes(both, both.draw(0, per_class=5)) == ()
+    drawn = both.draw(0, train_size=8)
+    (note,) = [one for one in draw_notes(both, drawn) if one.startswith("low.label")]
+    present = np.unique(both.labels(drawn.train)["low.label"])
+    missing = [f"d{digit}" for digit in range(10) if digit not in present]
+    assert f"low.label: {len(missing)} of 10 classes have no training example in this draw" in note
+    assert ", ".join(missing[:6]) in note

@@ -41,7 +41,7 @@ def _facts(row: Entry) -> str:
 
 def plan(
     data: Annotated[
-        list[str] | None, typer.Argument(help="Data, as for `regraft fit`.", metavar="[DATA..]")
+        list[str] | None, typer.Argument(help="Data, as for `regraft fit`.", metavar="[DATA]")
     ] = None,
     source: o.SourceName = None,
     network: o.NetworkOption = None,

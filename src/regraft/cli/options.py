@@ -22,7 +22,7 @@ DataPath = Annotated[
         help="A folder of class folders of images (or train/ val/ test/ with class folders); a csv, tsv, "
         "parquet or jsonl file; or a saved Hugging Face dataset. NAME=DATA for each of several targets that "
         "share one trunk: cells=cells/ digits=digits.csv.",
-        metavar="DATA..",
+        metavar="DATA",
     ),
 ]
 RunFolder = Annotated[Path, typer.Argument(help="The folder of a run, as written by `regraft fit --out`.")]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from sklearn.datasets import load_digits
 import regraft as rg
 from regraft.core.errors import SourceError, UsageError
 from regraft.core.preprocessing import ImagePreprocessing
+from regraft.engine import Settings
 from regraft.sources import Source, build_trunk, example_batch, find, load_native
+from regraft.sources.fitting import Fit
 from regraft.sources.joined import join, split_name
 from regraft.sources.registry import complete, takes_option
 from tests.strategies import tiny
@@ -106,10 +109,27 @@ def test_parts_that_prepare_pictures_otherwise_get_their_own() -> None:
     torch.testing.assert_close(found[:, 1280:], alone, rtol=1e-3, atol=1e-4)
 
 
+def test_pixels_are_resampled_as_torch_does() -> None:
+    pixels = torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(0))
+    modes: tuple[Literal["bicubic", "bilinear"], ...] = ("bicubic", "bilinear")
+    for mode, size in product(modes, ((32, 32), (64, 96), (48, 20))):
+        expected = torch.nn.functional.interpolate(pixels, size=size, mode=mode, antialias=True)
+        torch.testing.assert_close(Fit((48, 40), size, mode=mode)(pixels), expected, rtol=0, atol=2e-5)
+
+
+def test_it_exports_before_anybody_asked_for_its_blocks() -> None:
+    one = find("small:image", size=SIZE)
+    joined = join([one, replace(find("small:image", size=48), name="larger")])
+    trunk, batch = build_trunk(joined).eval(), example_batch(joined)
+    program = torch.export.export(trunk, (batch,))
+    torch.testing.assert_close(program.module()(batch), trunk(batch))
+
+
 def test_a_run_of_a_joined_source_is_found_again_predicts_and_is_a_source(tmp_path: Path) -> None:
     digits = load_digits(n_class=2)
     target = rg.Target.from_arrays(digits.images[:60], digits.target[:60].astype(str))
-    run = rg.transfer(target, source=f"{LITE0}+{LITE1}", out=tmp_path / "run", size=SIZE)
+    plain = Settings(device="cpu", backend="eager")
+    run = rg.transfer(target, source=f"{LITE0}+{LITE1}", out=tmp_path / "run", settings=plain, size=SIZE)
     assert run.facts["source"]["name"] == f"{LITE0}+{LITE1}"
     again = find(f"bundle:{tmp_path / 'run'}")
     assert (again.builder.name, again.parts) == ("joined", ())

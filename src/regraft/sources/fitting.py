@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from regraft.core.errors import SourceError
 from regraft.core.preprocessing import ImagePreprocessing
@@ -43,7 +44,12 @@ class Fit:
         top, left = ((have - want) // 2 for have, want in zip(pixels.shape[2:], self.crop, strict=True))
         pixels = pixels[:, :, top : top + self.crop[0], left : left + self.crop[1]]
         if self.crop != self.size:
-            pixels = functional.interpolate(pixels, size=self.size, mode=self.mode, antialias=True)
+            rows, columns = (
+                torch.from_numpy(resampling(have, want, self.mode)).to(pixels)
+                for have, want in zip(self.crop, self.size, strict=True)
+            )
+            # Matrices, because exporters know no smoothed resampling.
+            pixels = rows @ pixels @ columns.T
         if not self.scale:
             return pixels
         scale, shift = (
@@ -61,6 +67,27 @@ class Fit:
         """From plain JSON."""
         pairs = {name: tuple(data[name]) for name in ("crop", "size", "scale", "shift")}
         return cls(**pairs, mode=data["mode"])
+
+
+@lru_cache(maxsize=64)
+def resampling(have: int, want: int, mode: str) -> np.ndarray:
+    """The matrix that resamples ``have`` pixels to ``want``, ``Float[ndarray, "want have"]``.
+
+    That of ``torch.nn.functional.interpolate(.., antialias=True)``: each row holds the kernel around the
+    middle of one pixel to be, as many times wider as pixels get fewer, and sums to 1.
+    """
+    wider = max(have / want, 1.0)
+    middles = (np.arange(want) + 0.5) * have / want
+    apart = np.abs(np.arange(have) + 0.5 - middles[:, None]) / wider
+    weights = _cubic(apart) if mode == "bicubic" else np.clip(1 - apart, 0, None)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _cubic(x: np.ndarray, a: float = -0.5) -> np.ndarray:
+    """Keys' cubic kernel (1981)."""
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((x - 5) * x + 8) * x * a - 4 * a
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
 
 
 def one_for_all(wanted: Sequence[ImagePreprocessing], name: str) -> ImagePreprocessing:

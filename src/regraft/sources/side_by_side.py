@@ -55,6 +55,11 @@ class SideBySide(Trunk):
         self._written = _Chain(self.network, self._fits, steps)
         return self
 
+    def forward(self, inputs: Batch) -> Tensor:
+        """Pooled features of every piece; no block has to be looked for."""
+        pairs = zip(self.parts, _seen_by(self._fits, inputs, len(self.parts)), strict=True)
+        return torch.cat([part(own) for part, own in pairs], 1)
+
     def hold_blocks(self) -> None:
         """See :meth:`Trunk.hold_blocks`."""
         for part in self.parts:
@@ -144,15 +149,17 @@ def _run(level: Level, network: nn.Module, activation: Tensor | None, inputs: Ba
     if level.before is not None:
         assert activation is not None
         given = level.before.unpack(activation)
+    seen = _seen_by(level.fits, inputs, len(parts))
     found = [
-        part.between(
-            own, _Fitted(inputs, level.fits[number]) if level.fits else inputs, start=start, stop=stop
-        )
-        for number, (part, own, start, stop) in enumerate(
-            zip(parts, given, level.starts, level.stops, strict=True)
-        )
+        part.between(own, batch, start=start, stop=stop)
+        for part, own, batch, start, stop in zip(parts, given, seen, level.starts, level.stops, strict=True)
     ]
     return level.after.pack(found)
+
+
+def _seen_by(fits: Sequence[Fit], inputs: Batch, count: int) -> list[Batch]:
+    """The batch as each part sees it."""
+    return [_Fitted(inputs, fit) for fit in fits] if fits else [inputs] * count
 
 
 class _Fitted(Mapping[str, Tensor]):

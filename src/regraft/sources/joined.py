@@ -6,8 +6,8 @@ leave-one-out; 79.8 and 83.2 with each part's features brought to one length, 79
 standardised on the training examples.
 
 Parts that prepare pictures otherwise get their own size, crop, mean and std inside the network, from pixels
-that suit all (``sources/fitting.py``). What is prepared alike gives the part's own features to the bit; at
-native sizes (64 photos of solar cells) Lite1's are its own at 240 pixels, and Lite0's, resampled to 224, have a
+that suit all (``sources/fitting.py``). What is prepared alike gives the part's own features to the bit. At
+native sizes (64 photos of solar cells) Lite1's are its own, at 240 pixels; Lite0's, resampled to 224, have a
 cosine of .996 with those that it gives alone, where at 240 it would be .968.
 """
 

@@ -129,10 +129,10 @@ def own_head(bench: Bench) -> nn.Linear:
 
 
 def assert_parity_with_own_head(
-    bench: Bench, strategy: str, kept: Callable[[Hand, nn.Linear, nn.Linear], Tensor]
+    bench: Bench, strategy: str, kept: Callable[[Hand, nn.Linear, nn.Linear], Tensor], *changes: str
 ) -> None:
     """As ``assert_parity``, with a copy of the source's own head that is trained beside the new one."""
-    plan = as_whole_epochs(bench.plan(strategy), "schedule.name=constant", "schedule.warmup=0")
+    plan = as_whole_epochs(bench.plan(strategy, *changes), "schedule.name=constant", "schedule.warmup=0")
     hand, before = begin(bench, plan, "tune"), own_head(bench).requires_grad_(False)
     old = copy.deepcopy(before).requires_grad_(True)
     hand.model.heads["old"] = old
@@ -151,14 +151,18 @@ def test_lwf(pictures: Bench) -> None:
     assert_parity_with_own_head(pictures, "lwf:1", kept)
 
 
-def test_co_tuning(pictures: Bench) -> None:
+@pytest.mark.parametrize("temperature", [1.0, "auto"])
+def test_co_tuning(pictures: Bench, temperature: float | str) -> None:
     def kept(hand: Hand, old: nn.Linear, before: nn.Linear) -> Tensor:
         logits, labels = before(hand.features(hand.start)), hand.labels["label"]
-        given = (logits / fit_temperature(logits, labels, 4)).softmax(1)
+        chosen = fit_temperature(logits, labels, 4) if temperature == "auto" else 1.0
+        assert (chosen != 1.0) is (temperature == "auto")
+        given = (logits / chosen).softmax(1)
         related = torch.stack([given[labels == one].mean(0) for one in labels.unique()])
         return -2.3 * (related[labels] * old(hand.features()).log_softmax(1)).sum(1).mean()
 
-    assert_parity_with_own_head(pictures, "co-tuning:1", kept)
+    changes = () if temperature == 1.0 else (f"terms.1.options.temperature={temperature}",)
+    assert_parity_with_own_head(pictures, "co-tuning:1", kept, *changes)
 
 
 class Contrasts:

@@ -171,6 +171,8 @@ def test_what_a_solve_stage_cannot_read_is_refused(bench: Bench) -> None:
     plan = unlabelled.model_copy(update={"stages": unlabelled.stages[:1]})
     with pytest.raises(PlanError, match="on the stream 'source', which has no labels"):
         execute(open_joint(bench, plan))
+    with pytest.raises(PlanError, match="makes examples of the stream source a head"):
+        open_joint(bench, bench.plan("joint", "stages.source-head.solver=knn"))
     plan = bench.plan("joint", "stages.source-head.outputs=[label]")
     with pytest.raises(
         PlanError, match=r"solves the output label; its streams \(source\) have: source\.round"

@@ -48,6 +48,7 @@ def check_solving(plan: Plan) -> None:
         if stage.refit:
             refitted[stage.model] = stage.name
         if stage.solver in KEEPS_EXAMPLES:
+            _check_kept(stage, plan)
             keeping[stage.model] = stage.name
 
 
@@ -56,6 +57,15 @@ def _check_unseen(stage: SolveStage, refitted: str | None) -> None:
         raise PlanError(
             f"stage {stage.name!r} calibrates on the validation examples, and stage {refitted!r} fits its "
             f"head to them once more: --set stages.{refitted}.refit=false keeps them apart"
+        )
+
+
+def _check_kept(stage: SolveStage, plan: Plan) -> None:
+    own = [name for name in stage.streams if plan.streams[name].heads == "own"]
+    if own:
+        raise PlanError(
+            f"stage {stage.name!r} makes examples of the stream {', '.join(own)} a head, which the finished "
+            f"model leaves out: --set stages.{stage.name}.solver=ridge"
         )
 
 

@@ -8,6 +8,7 @@ from regraft.engine import price as pricing
 from regraft.engine.price import _Probe, price
 from regraft.engine.rate_finder import STEPS
 from regraft.engine.train_stage import TrainStageRun
+from regraft.plans import Plan
 from tests.engine.conftest import Bench
 
 # Every forward pass of a block costs one, forward and backward of a step ten.
@@ -18,7 +19,7 @@ BLOCK, STEP = 1.0, 10.0
 def by_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count instead of timing: blocks run for one example, and steps."""
     monkeypatch.setattr(_Probe, "_forward", lambda self, cut: BLOCK * cut)
-    monkeypatch.setattr(pricing, "_time", lambda work: STEP * 8)
+    monkeypatch.setattr(pricing, "timed", lambda work: STEP * 8)
 
 
 @pytest.mark.usefixtures("by_count")
@@ -78,3 +79,46 @@ def test_memory_is_what_the_stage_itself_will_count(bench: Bench, strategy: str)
     assert found.memory == {plan.stages[-1].name: pytest.approx(need.of(16), rel=0.15)}
     assert found.weights == sum(v.numel() * v.element_size() for v in run.model.state_dict().values())
     assert f"stage {plan.stages[-1].name!r}" in str(found).partition("Memory beside")[2]
+
+
+def with_teacher(bench: Bench, *changes: str, **teacher: object) -> Plan:
+    """The plan of ``lpft:1`` with a term that reads another model."""
+    data = bench.plan("lpft:1", *changes).model_dump(mode="json")
+    data["models"]["teacher"] = teacher or data["models"]["student"]
+    data["stages"][-1]["terms"].append(
+        {"computes": "distillation", "models": ["student", "teacher"], "streams": ["target"]}
+    )
+    return Plan.model_validate(data)
+
+
+@pytest.mark.usefixtures("by_count")
+def test_other_models_are_paid_once_where_they_are_frozen_and_in_each_step_where_they_move(
+    bench: Bench,
+) -> None:
+    link, target = bench.link(), bench.target
+    plain = price(bench.plan("lpft:1"), target, link)
+    blocks = len(link.load().trunk.blocks)
+    train = len(target.pool) - round(len(target.pool) * 0.2)
+    once = price(with_teacher(bench), target, link)
+    assert once.features - plain.features == blocks * train
+    assert once.stages == plain.stages
+    assert once.weights == 2 * plain.weights
+    views = price(with_teacher(bench, "streams.target.views=3"), target, link)
+    alone = price(bench.plan("lpft:1", "streams.target.views=3"), target, link)
+    assert views.features - alone.features == 3 * blocks * train
+    (moving,) = price(with_teacher(bench, average_of="student"), target, link).stages.values()
+    (stage,) = (one for one in with_teacher(bench).stages if one.name == "tune")
+    cut = link.load().trunk.cut_after(stage.frozen_prefix)  # type: ignore[union-attr]
+    epochs = stage.stop.epochs  # type: ignore[union-attr]
+    assert moving - plain.stages["tune"] == (blocks - cut) * train * epochs
+    every = ("stages.tune.frozen_prefix=null", "streams.target.views=1")
+    (steps,) = price(with_teacher(bench, *every), target, link).stages.values()
+    (without,) = price(bench.plan("lpft:1", *every), target, link).stages.values()
+    assert steps - without == blocks * train * epochs
+
+
+def test_another_network_is_timed_and_weighed_itself(bench: Bench) -> None:
+    link, target = bench.link(), bench.target
+    plan = with_teacher(bench, source="packaged:efficientnet-lite1", options={"size": 64})
+    plain, found = price(bench.plan("lpft:1"), target, link), price(plan, target, link)
+    assert found.weights > 2.1 * plain.weights  # 4.2 million numbers beside 3.4

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from regraft.core.console import duration
 from regraft.core.inputs import Batch
 from regraft.core.memory import available_memory, in_bytes
 from regraft.engine.average_stage import make_rule
+from regraft.engine.companion_price import Beside, measure_beside, price_beside, timed
 from regraft.engine.edits import edited, edits_at
 from regraft.engine.freezing import Freeze, decide_freeze
 from regraft.engine.memory import PROBES, measure_need, optimiser_states, weight_copies
@@ -34,14 +34,16 @@ class Price:
     ----------
     features
         Seconds for running what is frozen, eagerly: each example once, however many stages read it, and once
-        more for each random view; and for running the finished model on the test part.
+        more for each random view; frozen sources and teachers too; and for running the finished model on
+        the test part.
     stages
         Seconds by name: of each train stage, for all the epochs it may take, its validation, and the range
-        test of groups whose rate is ``auto``; of each average stage, for validating all that it may try.
+        test of groups whose rate is ``auto``, and other models that run in its steps; of each average stage,
+        for validating all that it may try.
     examples
         How many examples of the target are read.
     weights
-        Bytes of the model's weights.
+        Bytes of the weights of all the plan's models.
     memory
         Bytes that a step of each train stage takes beside them at its highest moment, by name.
     free
@@ -88,12 +90,24 @@ def price(plan: Plan, target: Target, link: Link) -> Price:
     used = _used(plan, target)
     held = round(used * plan.draw.validation)
     stages = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
+    train = used - held
     averages = {one.name: probe.judging(one, held) for one in plan.stages if isinstance(one, AverageStage)}
+    bytes_ = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    beside = measure_beside(plan, few, Beside(probe.whole, bytes_)) if len(plan.models) > 1 else {}
+    bill = price_beside(
+        plan,
+        beside,
+        train=train,
+        held=held,
+        epochs=lambda stage: probe.epochs(stage, train)[0],
+        behind=probe.behind,
+    )
     return Price(
-        probe.features(used - held, held, len(target.test)),
-        {stage.name: probe.seconds(stage, used - held, held) for stage in stages} | averages,
+        probe.features(train, held, len(target.test)) + bill.once,
+        {one.name: probe.seconds(one, train, held, bill.steps.get(one.name, 0.0)) for one in stages}
+        | averages,
         used + len(target.test),
-        sum(value.numel() * value.element_size() for value in model.state_dict().values()),
+        bytes_ + sum(one.weights for one in beside.values()),
         {stage.name: probe.memory(stage) for stage in stages},
         available_memory(torch.device("cpu")),
     )
@@ -106,12 +120,23 @@ class _Probe:
         self.plan, self.model, self.batch, self.count = plan, model, batch, count
         self._prefixes: dict[int, float] = {}
 
+    @property
+    def whole(self) -> float:
+        """Seconds of the whole trunk for one example."""
+        return self._forward(len(self.model.trunk.blocks))
+
+    def behind(self, stage: TrainStage) -> float:
+        """Seconds behind the stage's frozen prefix for one example."""
+        prefix = stage.frozen_prefix
+        cut = 0 if prefix is None else self.model.trunk.cut_after(prefix)
+        return max(self.whole - self._forward(cut), 0.0)
+
     def features(self, train: int, held: int, test: int) -> float:
         """Running what is frozen over all examples: a prefix that several stages read is run once.
 
         Features for a solver come from the same prefix; only what stands behind it is run for them alone.
         """
-        whole = self._forward(len(self.model.trunk.blocks))
+        whole = self.whole
         cuts: dict[int, int] = {}
         for stage in self.plan.stages:
             if isinstance(stage, TrainStage) and stage.frozen_prefix is not None:
@@ -120,7 +145,7 @@ class _Probe:
                 # Random views are those of training examples; validation is read as it is.
                 cuts[cut] = max(cuts.get(cut, 0), max(views, 1) * train + held)
         seconds = sum(self._forward(cut) * runs for cut, runs in cuts.items())
-        if any(isinstance(stage, SolveStage) for stage in self.plan.stages):
+        if any(isinstance(stage, SolveStage) and stage.model == "student" for stage in self.plan.stages):
             shared = self._forward(next(iter(cuts))) if cuts else 0.0
             plain = (
                 train if cuts and max(cuts.values()) > train + held else 0
@@ -128,24 +153,32 @@ class _Probe:
             seconds += max(whole - shared, 0.0) * (train + held) + shared * plain
         return seconds + whole * test
 
-    def seconds(self, stage: TrainStage, train: int, held: int) -> float:
-        """A train stage's steps and validation."""
+    def epochs(self, stage: TrainStage, train: int) -> tuple[float, float]:
+        """How often a stage reads the training examples, and how often it would without a limit of steps."""
+        leading = self.plan.streams[_streams(stage)[0]]
+        per_epoch = -(-train // (leading.batch * stage.optimiser.accumulate))
+        passes, most = stage.stop.epochs or np.inf, (stage.stop.steps or np.inf) / per_epoch
+        # How many examples other data have is not known here: where steps end the stage they are counted.
+        return most if leading.reads != "target" and stage.stop.steps else min(passes, most), passes
+
+    def seconds(self, stage: TrainStage, train: int, held: int, others: float = 0.0) -> float:
+        """A train stage's steps and validation; ``others`` is what other models take in its steps."""
         with edited(self.model, edits_at(self.plan, stage), sketched=True):
             freeze = self._frozen(stage)
-            step = _time(self._stepper(freeze, self.batch)) / self.count
+            step = timed(self._stepper(freeze, self.batch)) / self.count
         leading = self.plan.streams[_streams(stage)[0]]
         beside = self._batch(stage) / leading.batch  # examples of all streams for each of the leading one's
         per_step = leading.batch * stage.optimiser.accumulate
         per_epoch = -(-train // per_step)
-        passes, most = stage.stop.epochs or np.inf, (stage.stop.steps or np.inf) / per_epoch
-        # How many examples other data have is not known here: where steps end the stage they are counted.
-        epochs = most if leading.reads != "target" and stage.stop.steps else min(passes, most)
+        epochs, passes = self.epochs(stage, train)
         autos = sum(group.rate == "auto" for group in stage.groups)
         scaled = any(group.scale != "none" for group in stage.groups)
         looks = (min(BATCHES, per_epoch) + STEPS * autos if autos else 0) + min(LOOKS, per_epoch) * scaled
         tried = looks * min(per_step, train)
         judged = max(self._forward(len(self.model.trunk.blocks)) - self._forward(freeze.cut), 0.0)
-        seconds = step * beside * (train * epochs + tried) + judged * held * (min(epochs, passes) + 1)
+        seconds = (
+            others + step * beside * (train * epochs + tried) + judged * held * (min(epochs, passes) + 1)
+        )
         return float(min(seconds, stage.stop.seconds or np.inf))
 
     def judging(self, stage: AverageStage, held: int) -> float:
@@ -190,7 +223,7 @@ class _Probe:
             return 0.0
         if cut not in self._prefixes:
             self.model.eval()
-            self._prefixes[cut] = _time(lambda: self._run_prefix(cut)) / self.count
+            self._prefixes[cut] = timed(lambda: self._run_prefix(cut)) / self.count
         return self._prefixes[cut]
 
     def _run_prefix(self, cut: int) -> None:
@@ -230,11 +263,3 @@ def _used(plan: Plan, target: Target) -> int:
         classes = max((len(spec.classes) for spec in target.tasks), default=1)
         return min(draw.per_class * max(classes, 1), len(target.pool))
     return len(target.pool)
-
-
-def _time(work: Callable[[], None]) -> float:
-    """Seconds of the second of two calls: the first one pays for allocation."""
-    work()
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

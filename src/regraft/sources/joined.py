@@ -76,6 +76,9 @@ def build(*, parts: Sequence[dict[str, Any]], fits: Sequence[dict[str, Any]]) ->
 
     specs = [BuilderSpec.from_json(part) for part in parts]
     trunks = [builder_called(spec.name, "a part of a joined source").build(**spec.options) for spec in specs]
+    for trunk, spec in zip(trunks, specs, strict=True):
+        for layers in spec.added:
+            trunk.add(layers)
     return _side_by_side(trunks, fits)
 
 

@@ -65,6 +65,7 @@ class Case:
 CASES = (
     Case("EfficientNet-Lite0, full", "packaged:efficientnet-lite0", "full", 16, 224),
     Case("EfficientNet-Lite0, last 2 blocks", "packaged:efficientnet-lite0", "lpft:2", 32, 224),
+    Case("EfficientNet-Lite0, lora", "packaged:efficientnet-lite0", "lora", 16, 224),
     Case("MiniLM, last layer", "packaged:minilm", "lpft:1", 32),
     Case("three convolutions, full", "small", "full", 64, 64),
 )

@@ -164,6 +164,23 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(
         assert len(list(shelf.glob("*.safetensors"))) >= 2
 
 
+def test_two_processes_train_what_edits_added(photos: Path, weights: Path, tmp_path: Path) -> None:
+    """Low-rank changes that are merged, and adapters that stay."""
+    edits = "[{edit: lora, match: ['*.out'], options: {rank: 2}}, {edit: adapter, match: ['*.back']}]"
+    rest = ["--strategy", "adapters", "--set", "stop.epochs=2", "--set", "streams.target.views=0"]
+    groups = "groups=[{match: ['*'], rate: 0.001}]"
+    for change in (f"stages.tune.edits={edits}", "trainable=[lora, adapter, head]", groups):
+        rest += ["--set", change]
+    status, _, err = ended(started(words(photos, tmp_path / "two", weights, 8, *rest)))
+    assert status == 0, err
+    alone(photos, tmp_path / "one", weights, 16, *rest)
+    close_curves(tmp_path / "two", tmp_path / "one")
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert first.keys() == second.keys()
+    assert sum(".adapter." in name for name in first) == 4 * sum("back.weight" in name for name in first)
+    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
+
+
 def test_an_interrupt_of_one_process_stops_all_and_both_go_on(
     photos: Path, weights: Path, tmp_path: Path
 ) -> None:

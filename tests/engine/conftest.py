@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import ModelSpec, Plan, change_plan
 from regraft.sources import Source, find
 from regraft.strategies import plan_for
+from regraft.strategies.base import COOLING, WAY_BACK
 from regraft.targets import Prepared, Target, prepare
 from regraft.tasks import make_task
 
@@ -35,6 +37,11 @@ def write_digits(folder: Path, count: int, classes: int = 3) -> Path:
         pixels = (digits.images[index] * 255 / 16).astype(np.uint8)
         Image.fromarray(pixels).resize((SIZE, SIZE)).save(place / f"{index:04d}.png")
     return folder
+
+
+def last_line(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The last line of a history that a train stage wrote."""
+    return [line for line in lines if line["kind"] == "train"][-1]
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,12 @@ class Bench:
         tasks = tuple(make_task(spec) for spec in self.target.tasks)
         return find_link(self.source, Blueprint(self.source, tasks))
 
-    def plan(self, strategy: str, *changes: str, seed: int = 0) -> Plan:
+    def plan(self, strategy: str, *changes: str, seed: int = 0, whole: bool = False) -> Plan:
+        """A strategy's plan; without ``whole`` it ends where the training ends."""
         plan = plan_for(self.link(), strategy, seed=seed)
+        if not whole:
+            own = tuple(stage for stage in plan.stages if stage.name not in (COOLING, WAY_BACK))
+            plan = plan.model_copy(update={"stages": own})
         return change_plan(plan, list(changes))
 
     def open(

@@ -75,7 +75,7 @@ def test_averages_are_made_of_what_the_named_stages_left(
     assert line["validation"]["loss"] == pytest.approx(min(line["scores"]))
     best = {0: head, 1: tuned}.get(line["chosen"])
     assert best is None or hash_tensors(chosen) == hash_tensors(best)
-    assert set(line["metrics"]) == set(line["validation"]) - {"loss"}
+    assert set(line["metrics"]) == set(line["validation"]) - {"loss", "calibrated loss"}
 
 
 def test_it_resumes_to_the_bit_with_only_what_differs_in_the_checkpoint(

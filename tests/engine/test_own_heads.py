@@ -118,7 +118,7 @@ def test_they_resume_to_the_bit_and_leave_no_trace_in_the_bundle(
     line = whole.history.lines[-1]
     assert set(line["weights"]) == {"supervised", "supervised 2"}
     assert 0 < line["weights"]["supervised"] != line["weights"]["supervised 2"] == 1.0
-    assert set(line["validation"]) == {"loss", "accuracy"}
+    assert set(line["validation"]) == {"loss", "calibrated loss", "accuracy"}
 
     model = whole.models["student"]
     assert model.heads["output_source_round"].weight.abs().sum() > 0

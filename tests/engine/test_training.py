@@ -229,7 +229,7 @@ def test_patience_counts_epochs_without_a_lower_loss(bench: Bench) -> None:
     ended = []
     for step, loss in enumerate((1.0, 0.9, 0.95, 0.8, 0.8, 0.85)):
         run.standing.step = step
-        run._judge(Validation(loss, {"accuracy": 0.5}))
+        run._judge(Validation(loss, loss, {"accuracy": 0.5}))
         ended.append(run._finished())
     assert ended == [False] * 5 + [True]  # an equal loss is none that is lower
     assert (run.standing.best_loss, run.standing.best_step) == (0.8, 3)
@@ -243,5 +243,5 @@ def test_without_labels_to_validate_on_the_newest_weights_are_kept(bench: Bench)
     work.target = replace(work.target, _labels={name: values})
     before = hash_tensors(work.models["student"].state_dict())
     execute(work)
-    assert work.history.lines[-1]["validation"] == {"loss": 0.0}
+    assert work.history.lines[-1]["validation"] == {"loss": 0.0, "calibrated loss": 0.0}
     assert hash_tensors(work.models["student"].state_dict()) != before

@@ -78,8 +78,7 @@ def parallel(layer: Any, x: Tensor, added: Mapping[str, nn.Parameter]) -> Tensor
 def assert_edit_parity(bench: Bench, plan: Plan, change: Change, *groups: Group) -> None:
     """The losses of ``tune`` are those of a loop in which ``change`` computes the edited layers."""
     plan = as_whole_epochs(plan, "schedule.name=constant", "schedule.warmup=0")
-    stage = plan.stages[-1]
-    assert isinstance(stage, TrainStage)
+    (stage,) = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
     hand = begin(bench, plan, "tune")
     editing = Editing(hand.model, stage.edits, seed=hand.work.draw.seed, stage=stage.name)
     drawn = {name.removeprefix("trunk.network."): value.clone() for name, value in editing.tensors().items()}

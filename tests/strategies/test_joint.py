@@ -12,7 +12,7 @@ import regraft as rg
 from regraft.core.errors import PlanError
 from regraft.plans import Learned, Plan, Schedule, plan_from_yaml, plan_to_yaml
 from regraft.strategies import find_strategy
-from tests.engine.conftest import Bench
+from tests.engine.conftest import Bench, last_line
 from tests.strategies.parity import as_whole_epochs, losses_of_engine
 
 
@@ -84,7 +84,8 @@ def test_a_run_over_source_and_target(tmp_path: Path, strategy: str) -> None:
     facts = json.loads((tmp_path / "run" / "model.json").read_text())
     assert [task["name"] for task in facts["tasks"]] == ["label"]
     lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
-    assert set(lines[-1]["terms"]) == set(lines[-1]["weights"]) == {"supervised", "supervised 2"}
+    line = last_line(lines)
+    assert set(line["terms"]) == set(line["weights"]) == {"supervised", "supervised 2"}
     if strategy == "joint:1-0.2":
-        assert lines[-1]["weights"] == pytest.approx({"supervised": 1.0, "supervised 2": 0.2})
+        assert line["weights"] == pytest.approx({"supervised": 1.0, "supervised 2": 0.2})
     assert run.predict([digits.images[few[0]]])[0]["label"] in ("zero", "one", "two")

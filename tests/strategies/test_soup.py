@@ -38,8 +38,8 @@ def test_the_choice_is_no_worse_on_validation_than_any_pace(pictures: Bench) -> 
     line = work.history.lines[-1]
     assert set(line["alone"]) == {"slow", "middle", "fast"}
     assert list(line["chosen"]) == ["head", "stages2", "stages1", "stages0"]
-    assert line["validation"]["loss"] <= min(line["alone"].values()) + 1e-6
-    assert line["validation"]["loss"] == pytest.approx(
+    assert line["validation"]["calibrated loss"] <= min(line["alone"].values()) + 1e-6
+    assert line["validation"]["calibrated loss"] == pytest.approx(
         min([*line["alone"].values(), *line["tried"].values()])
     )
 

@@ -49,7 +49,7 @@ def run_average_stage(stage: AverageStage, work: Workspace) -> None:
         bench = _Bench(stage, work, whole)
         found = make_rule(stage)(bench.ingredients, bench.judge, bench.blocks)
         bench.put(found.weights)
-        judged = bench.validate()
+        left = validate(bench.forward, work)
         work.history.add(
             {
                 "stage": stage.name,
@@ -57,7 +57,7 @@ def run_average_stage(stage: AverageStage, work: Workspace) -> None:
                 "rule": stage.rule,
                 "of": list(stage.of),
                 **found.history,
-                "validation": {"loss": judged.loss, **judged.metrics},
+                "validation": left.to_json(),
             }
         )
         work.processes.spread([*work.models[stage.model].state_dict().values()])
@@ -75,7 +75,7 @@ class _Bench:
     """
 
     def __init__(self, stage: AverageStage, work: Workspace, whole: Mapping[str, Mapping[str, Tensor]]):
-        self.work, self.model = work, work.models[stage.model]
+        self.work, self.model, self.stage = work, work.models[stage.model], stage
         _check_alike(stage, self.model, whole)
         names = _differing([*whole.values()])
         self.ingredients: dict[str, Weights] = {
@@ -104,12 +104,10 @@ class _Bench:
     def judge(self, weights: Weights) -> Judged:
         """See :data:`regraft.terms.averages.Judge`."""
         self.put(weights)
-        return self.validate()
-
-    def validate(self) -> Judged:
-        """Loss and metrics of the model as it is now."""
         found = validate(self.forward, self.work)
-        return Judged(found.loss, {k: v for k, v in found.to_json().items() if k != "loss"})
+        losses = ("loss", "calibrated loss")
+        metrics = {name: value for name, value in found.to_json().items() if name not in losses}
+        return Judged(found.by(self.stage.measure), metrics)
 
     def _is_ingredient(self, weights: Weights) -> bool:
         """Whether some stage left just these, and its own statistics with them."""

@@ -102,6 +102,8 @@ def _run_stage(index: int, work: Workspace, checkpoint: Checkpoint | None) -> No
             run.restore(checkpoint)
             _compare_backends(checkpoint, work)
         run.run()
+        if run.moved:
+            work.moved.add(stage.model)
 
 
 def _compare_backends(checkpoint: Checkpoint, work: Workspace) -> None:
@@ -134,6 +136,7 @@ def _save(work: Workspace, facts: dict[str, Any], tensors: dict[str, Tensors]) -
         "streams": {name: data.fingerprint for name, data in work.others.items()},
         "history": len(work.history.lines),
         "trained": sorted(work.trained),
+        "moved": sorted(work.moved),
         "merged": work.merged,
         "seconds": work.seconds,
         "rest": work.movement.facts(),
@@ -176,6 +179,7 @@ def _restore(work: Workspace, checkpoint: Checkpoint) -> int:
     work.leavings.restore(checkpoint)
     work.history.rewind(state["history"])
     work.trained.update(state["trained"])
+    work.moved.update(state.get("moved", ()))
     work.merged.update(state.get("merged", {}))
     work.seconds.update(state["seconds"])
     work.notes[:] = state.get("notes", [])

@@ -18,8 +18,10 @@ def run_solve_stage(stage: SolveStage, work: Workspace) -> None:
 
     The choice along the grid is made on the training examples alone; with ``refit`` the chosen one is fitted
     once more on train and validation together. What calibrates reads the validation examples, to which no
-    head was fitted.
+    head was fitted. One that runs only ``unmoved`` leaves a model that was trained as it is.
     """
+    if stage.when == "unmoved" and stage.model in work.moved:
+        return
     if stage.solver in CALIBRATIONS:
         _calibrate(stage, work)
     else:

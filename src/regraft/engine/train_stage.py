@@ -187,7 +187,7 @@ class TrainStageRun:
             self.model.load_state_dict(self._moving_state(), strict=False)
         if self.stage.stop.keep == "best" and self.standing.best:
             self.model.load_state_dict(self.standing.best, strict=False)
-            if self.standing.best_step == 0:
+            if not self.moved:
                 say(
                     f"Stage {self.stage.name!r} keeps the weights that it began with: no epoch had a lower "
                     "validation loss. More epochs, or other rates, may do better."
@@ -335,10 +335,11 @@ class TrainStageRun:
         """Keep the weights if they are the best so far; those that the stage began with take part."""
         standing = self.standing
         # Where no validation example has a label nothing can be judged: the newest weights are kept.
-        better = standing.best_loss is None or not found.metrics or found.loss < standing.best_loss
+        value = found.by(self.stage.stop.measure)
+        better = standing.best_loss is None or not found.metrics or value < standing.best_loss
         standing.bad_epochs = 0 if better else standing.bad_epochs + 1
         if better:
-            standing.best_loss, standing.best_step = found.loss, standing.step
+            standing.best_loss, standing.best_step = value, standing.step
             standing.best = self._moving_state() if self.stage.stop.keep == "best" else {}
 
     def _examples_of_step(self) -> int:
@@ -363,6 +364,11 @@ class TrainStageRun:
             "validation": found.to_json(),
             **({"skipped": self.precision.skipped} if self.precision.skipped else {}),
         }
+
+    @property
+    def moved(self) -> bool:
+        """Whether it leaves its model otherwise than it found it; asked at its end."""
+        return self.stage.stop.keep == "last" or self.standing.best_step != 0
 
     @property
     def moving_names(self) -> frozenset[str]:

@@ -13,21 +13,40 @@ from regraft.engine.processes.group import ALONE
 from regraft.engine.processes.sharding import no_gradients
 from regraft.engine.processes.shares import outputs_shared
 from regraft.engine.workspace import Workspace
+from regraft.plans.schema import Measure
+from regraft.tasks import Task
+from regraft.terms.solvers.temperature import fit_sharpness
 
 _BATCH = 64
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found: ``loss`` is summed over outputs, ``metrics`` are named for people."""
+    """What a validation found.
+
+    Attributes
+    ----------
+    loss
+        Summed over outputs.
+    calibrated
+        The same once each output with classes has the temperature that suits these examples best: what the
+        model knows, apart from how sure it is of it.
+    metrics
+        Named for people.
+    """
 
     loss: float
+    calibrated: float
     metrics: dict[str, float]
+
+    def by(self, measure: Measure) -> float:
+        """The number that decides."""
+        return self.loss if measure == "loss" else self.calibrated
 
     def to_json(self) -> dict[str, float | None]:
         """As plain JSON; what is undefined (one class only) is null."""
         known = {name: value if np.isfinite(value) else None for name, value in self.metrics.items()}
-        return {"loss": self.loss, **known}
+        return {"loss": self.loss, "calibrated loss": self.calibrated, **known}
 
 
 def predict_logits(forward: Forward, examples: np.ndarray, *, slices: int = 1) -> dict[str, np.ndarray]:
@@ -55,15 +74,30 @@ def validate(forward: Forward, work: Workspace, *, slices: int = 1) -> Validatio
     alone = ALONE if work.settings.sharding != "none" else work.processes
     logits = outputs_shared(alone, examples, lambda chosen: predict_logits(forward, chosen, slices=slices))
     labels = work.target.labels(examples)
-    loss, metrics = 0.0, {}
+    loss, calibrated, metrics = 0.0, 0.0, {}
     for name, task in work.tasks.items():
         present = task.present(labels[name])
         if not present.any():
             continue
         known, values = labels[name][present], logits[name][present]
-        loss += float(task.loss(torch.from_numpy(values), torch.from_numpy(known)).double().mean())
+        plain, best = losses(task, values, known)
+        loss, calibrated = loss + plain, calibrated + best
         metric = task.metrics[0]
         title = metric.name if len(work.tasks) == 1 else f"{name} {metric.name}"
         metrics[title] = metric.compute(task.scores(values), known)
     # What is decided by it is decided alike everywhere, on unlike machines too.
-    return Validation(*work.processes.share((loss, metrics)))
+    return Validation(*work.processes.share((loss, calibrated, metrics)))
+
+
+def losses(task: Task, logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """The task's mean loss on labelled examples, as it is and at the best temperature; see
+    ``terms/solvers/temperature.py``. Numbers have none.
+    """
+    found = [1.0]
+    if task.spec.kind != "regression":
+        truth = task.regressand(labels).T
+        exclusive = task.spec.kind != "multilabel"
+        found.append(fit_sharpness(logits.astype(np.float64).T, truth, exclusive=exclusive)[0])
+    targets = torch.from_numpy(labels)
+    each = [float(task.loss(torch.from_numpy(logits * factor), targets).double().mean()) for factor in found]
+    return each[0], each[-1]

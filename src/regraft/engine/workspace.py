@@ -63,6 +63,8 @@ class Workspace:
         By model, how it began: what the link gave, as far as a term compares with it.
     trained
         Names of the student's parameters that were fitted or trained.
+    moved
+        Names of the models that a train stage left otherwise than it found them.
     merged
         How many numbers each parameter had that a stage's edits added and that was trained: it is merged into
         others by now.
@@ -91,6 +93,7 @@ class Workspace:
     starts: dict[str, Start] = field(default_factory=dict)
     embedders: list[Embedder] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
+    moved: set[str] = field(default_factory=set)
     merged: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     killed: Killed | None = None

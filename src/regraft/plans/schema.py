@@ -32,6 +32,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Options = dict[str, Any]
+Measure = Literal["loss", "calibrated loss"]
 
 
 class _Part(BaseModel):
@@ -260,13 +261,19 @@ class CombineSpec(_Part):
 
 
 class StopSpec(_Part):
-    """When a stage ends: whichever comes first. The weights with the best validation loss are kept."""
+    """When a stage ends: whichever comes first. The weights with the best validation loss are kept.
+
+    ``measure`` says which: ``calibrated loss`` is the loss at the temperature that suits the validation
+    examples best. Training makes networks surer than they are right (Guo et al. 2017), and the plain loss
+    then rises while they still learn; a stage ``temperature`` after it sets how sure they are.
+    """
 
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = None
     seconds: PositiveFloat | None = None
     patience: PositiveInt | None = None
     """Epochs without a better validation loss."""
+    measure: Measure = "loss"
     keep: Literal["best", "last"] = "best"
     judge: Name | None = None
     """The moving average whose validation loss decides, and whose weights the stage leaves in its model."""
@@ -299,6 +306,8 @@ class SolveStage(_Stage):
     """Names of the outputs whose heads it fits; all where empty."""
     refit: bool = False
     """Fit once more on train and validation together after the choice was made on train alone."""
+    when: Literal["always", "unmoved"] = "always"
+    """``unmoved``: only where every train stage before it kept the weights that it began with."""
     options: Options = {}
 
 
@@ -331,6 +340,8 @@ class AverageStage(_Stage):
     of: tuple[Name, ...]
     """Names of stages whose final weights are averaged; ``initial`` is the linked model."""
     rule: Name = "mean"
+    measure: Measure = "loss"
+    """Which validation loss decides, where the rule chooses."""
     options: Options = {}
 
 

@@ -21,7 +21,7 @@ class Adapters(Strategy):
 
     Source: Houlsby et al. (2019), "Parameter-efficient transfer learning for NLP": places, and layer norms
     that are trained with them. Changed for small data: a solved head, ``up`` begins at 0, batch-norm
-    statistics of the source, early stopping. Convolutions are not in the paper.
+    statistics of the source, 15 epochs. Convolutions are not in the paper.
     """
 
     name = "adapters"

@@ -24,6 +24,11 @@ RATE = 3e-4
 HEAD_RATE = 1e-4
 """Of a head that was solved; one that starts at zero learns at :data:`NEW_HEAD_RATE`."""
 NEW_HEAD_RATE = 1e-3
+EPOCHS = 15
+"""No patience: the rate falls to nothing, and what it did harm to at its height mends at the end. On digits,
+50 labels each, stopping after 5 worse epochs left a calibrated validation loss of 0.26, going on 0.11."""
+COOLING, WAY_BACK = "temperature", "head again"
+"""Names of the stages with which every training ends; see :func:`rounded_off`."""
 WEIGHT_DECAY = 0.01
 DECAY_PER_BLOCK = 0.75
 """Each block further from the head learns at this share of the rate of the one behind it."""
@@ -107,6 +112,34 @@ def solved_head() -> SolveStage:
     return SolveStage(name="head", solver="ridge")
 
 
+def until(epochs: int, patience: int | None = None) -> StopSpec:
+    """The end of a stage whose weights are chosen by what they know, not by how sure they are of it.
+
+    Fine-tuned on few labels, networks grow sure before they stop learning: on 8 sections of package
+    descriptions, 50 labels each, accuracy on validation rose from 70 to 81% while the loss rose from 0.97 to
+    1.08.
+    """
+    return StopSpec(epochs=epochs, patience=patience, measure="calibrated loss")
+
+
+def rounded_off(plan: Plan, situation: Situation) -> Plan:
+    """The plan with what every training ends with.
+
+    - A temperature, where an output has classes: it is what :func:`until` leaves open.
+    - A way back. The head that a train stage starts from is solved without the validation examples, which
+      have to judge the stage. Where it keeps its start there is nothing left to judge, and the head is solved
+      once more with all labels: the whole of what ``probe`` does.
+    """
+    if not any(isinstance(stage, TrainStage) for stage in plan.stages):
+        return plan
+    last: list[Stage] = []
+    if any(task.spec.kind != "regression" for task in situation.link.graft.tasks):
+        last.append(SolveStage(name=COOLING, solver="temperature"))
+    if solved_head() in plan.stages:
+        last.append(SolveStage(name=WAY_BACK, solver="ridge", refit=True, when="unmoved"))
+    return plan.model_copy(update={"stages": (*plan.stages, *last)})
+
+
 def tuned_plan(
     name: str,
     situation: Situation,
@@ -151,7 +184,7 @@ def tuned_plan(
         frozen_prefix=cut,
         groups=(GroupSpec(match=("head",), rate=HEAD_RATE), *groups),
         optimiser=OptimiserSpec(name="adamw", clip=1.0),
-        stop=StopSpec(epochs=20, patience=5),
+        stop=until(EPOCHS),
     )
     # Views behind a cut are computed once for each; where every block moves, a view costs nothing.
     views = int(cut is None)

@@ -22,7 +22,7 @@ class BitFit(Strategy):
 
     Source: Ben Zaken, Goldberg, Ravfogel (2022), "BitFit: simple parameter-efficient fine-tuning for
     transformer-based masked language-models". Changed for small data: the head starts at the probe's
-    solution, batch-norm statistics of the source, early stopping.
+    solution, batch-norm statistics of the source, 15 epochs.
     """
 
     name = "bitfit"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from regraft.core.errors import PlanError
-from regraft.plans import EditSpec, GroupSpec, OptimiserSpec, Plan, SolveStage, StopSpec, TrainStage
+from regraft.plans import EditSpec, GroupSpec, OptimiserSpec, Plan, SolveStage, TrainStage
 from regraft.sources.layers import (
     attention_holders,
     attention_layers,
@@ -17,7 +17,7 @@ from regraft.sources.layers import (
     is_pointwise,
 )
 from regraft.strategies import base
-from regraft.strategies.base import HEAD_RATE
+from regraft.strategies.base import EPOCHS, HEAD_RATE, until
 from regraft.strategies.choosing import chosen_parameters, patterns_of as patterns_of_parameters
 from regraft.strategies.norm_only import is_of_norm
 from regraft.strategies.sparse import FEW_RATE
@@ -57,7 +57,7 @@ def edited_plan(
                     *few,
                 ),
                 optimiser=OptimiserSpec(name="adamw", clip=1.0),
-                stop=StopSpec(epochs=20, patience=5),
+                stop=until(EPOCHS),
             ),
         ),
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from regraft.plans import GroupSpec, OptimiserSpec, Plan, StopSpec, TrainStage
-from regraft.strategies.base import NEW_HEAD_RATE, RATE, WEIGHT_DECAY, written
+from regraft.plans import GroupSpec, OptimiserSpec, Plan, TrainStage
+from regraft.strategies.base import EPOCHS, NEW_HEAD_RATE, RATE, WEIGHT_DECAY, until, written
 from regraft.strategies.strategy import Situation, Strategy, supervised_term
 
 
@@ -11,7 +11,7 @@ class Full(Strategy):
     """Plain fine-tuning of the whole network with a zero-initialised head.
 
     Source: Yosinski et al. (2014), "How transferable are features in deep neural networks?". Defaults: AdamW,
-    trunk at a third of the head's rate, cosine with warm-up, random views, early stopping on validation.
+    trunk at a third of the head's rate, cosine with warm-up, random views, the best of 15 epochs.
     """
 
     name = "full"
@@ -28,6 +28,6 @@ class Full(Strategy):
                 GroupSpec(match=("*",), rate=RATE, weight_decay=WEIGHT_DECAY),
             ),
             optimiser=OptimiserSpec(name="adamw", clip=1.0),
-            stop=StopSpec(epochs=10, patience=3),
+            stop=until(EPOCHS),
         )
         return written(self.name, situation, (tune,), views=1)

@@ -11,7 +11,6 @@ from regraft.plans import (
     OptimiserSpec,
     Plan,
     RateSchedule,
-    StopSpec,
     StreamSpec,
     TrainStage,
 )
@@ -22,6 +21,7 @@ from regraft.strategies.base import (
     cut_before,
     rounded,
     solved_head,
+    until,
     written,
 )
 from regraft.strategies.strategy import Situation, Strategy, supervised_term
@@ -91,7 +91,7 @@ class Gradual(Strategy):
             groups=(GroupSpec(match=("head",), rate=HEAD_RATE), *fresh, *groups),
             optimiser=OptimiserSpec(name="adamw", clip=1.0),
             schedule=RateSchedule(name="triangular", warmup=0.1, floor=1 / 32),
-            stop=StopSpec(epochs=LAST_EPOCHS, patience=3) if last else StopSpec(epochs=EPOCHS),
+            stop=until(LAST_EPOCHS) if last else until(EPOCHS),
         )
 
 

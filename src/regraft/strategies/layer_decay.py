@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from regraft.core.errors import PlanError
-from regraft.plans import GroupSpec, OptimiserSpec, Plan, StopSpec, TrainStage
+from regraft.plans import GroupSpec, OptimiserSpec, Plan, TrainStage
 from regraft.strategies.base import (
     DECAY_PER_BLOCK,
+    EPOCHS,
     NEW_HEAD_RATE,
     WEIGHT_DECAY,
     graded_groups,
+    until,
     written,
 )
 from regraft.strategies.strategy import Situation, Strategy, supervised_term
@@ -23,7 +25,7 @@ class LayerDecay(Strategy):
 
     Source: Clark et al. (2020), "ELECTRA", section 3.1 and appendix B, who bring layer-wise decay to
     fine-tuning transformers, and Bao et al. (2022), "BEiT", who do so for images (0.65 to 0.75). Changed for
-    small data: random views and early stopping; batches of 32 instead of hundreds.
+    small data: random views and 15 epochs; batches of 32 instead of hundreds.
     """
 
     name = "layer-decay"
@@ -55,6 +57,6 @@ class LayerDecay(Strategy):
             terms=supervised_term(),
             groups=(head, *graded_groups(situation.blocks, NEW_HEAD_RATE * decay, decay=decay)),
             optimiser=OptimiserSpec(name="adamw", clip=1.0),
-            stop=StopSpec(epochs=10, patience=3),
+            stop=until(EPOCHS),
         )
         return written(self.name, situation, (tune,), views=1)

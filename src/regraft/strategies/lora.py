@@ -19,7 +19,7 @@ class LoRA(Strategy):
 
     Source: Hu et al. (2022), "LoRA: Low-rank adaptation of large language models", which edits queries and
     values; all four layers of attention do as well at half the rank (its table 5). Changed for small data: a
-    solved head, batch-norm statistics of the source, early stopping. Convolutions are not in the paper.
+    solved head, batch-norm statistics of the source, 15 epochs. Convolutions are not in the paper.
     """
 
     name = "lora"

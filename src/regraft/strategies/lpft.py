@@ -18,7 +18,7 @@ class LPFT(Strategy):
     Source: Kumar et al. (2022), "Fine-tuning can distort pretrained features and underperform
     out-of-distribution". Changed for small data: only the last blocks by default, rates that fall by 0.75 for
     each block towards the stem (Howard and Ruder 2018 use 1/2.6 between layer groups), batch-norm statistics
-    of the source (those of 32 examples at a time gave a worse validation loss), early stopping.
+    of the source (those of 32 examples at a time gave a worse validation loss), 15 epochs.
     """
 
     name = "lpft"

@@ -23,7 +23,7 @@ class NormOnly(Strategy):
     Source: Frankle, Schwab, Morcos (2021), "Training BatchNorm and only BatchNorm: on the expressive power of
     random features in CNNs"; for pretrained networks Mudrakarta et al. (2019), "K for the price of 1".
     Changed for small data: the head starts at the probe's solution, batch-norm statistics of the source
-    (theirs move: ``--set norm_statistics=move``), early stopping.
+    (theirs move: ``--set norm_statistics=move``), 15 epochs.
     """
 
     name = "norm-only"

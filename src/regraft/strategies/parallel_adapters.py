@@ -22,7 +22,7 @@ class ParallelAdapters(Strategy):
 
     Source: Rebuffi, Bilen, Vedaldi (2018), "Efficient parametrization of multi-domain deep neural networks",
     whose norms are of each domain's own. Changed for small data: a solved head, A begins at 0, batch-norm
-    statistics of the source, early stopping.
+    statistics of the source, 15 epochs.
     """
 
     name = "parallel-adapters"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from regraft.plans import GroupSpec, OptimiserSpec, Plan, StopSpec, TrainStage
+from regraft.plans import GroupSpec, OptimiserSpec, Plan, TrainStage
 from regraft.strategies.base import (
+    EPOCHS,
     NEW_HEAD_RATE,
     RATE,
     WEIGHT_DECAY,
     check_blocks,
     cut_before,
     last_blocks,
+    until,
     with_fresh,
     written,
 )
@@ -51,6 +53,6 @@ class Partial(Strategy):
             frozen_prefix=cut,
             groups=(GroupSpec(match=("head",), rate=NEW_HEAD_RATE, weight_decay=WEIGHT_DECAY), *blocks),
             optimiser=OptimiserSpec(name="adamw", clip=1.0),
-            stop=StopSpec(epochs=20, patience=5),
+            stop=until(EPOCHS),
         )
         return written(self.name, situation, (tune,), views=int(cut is None))

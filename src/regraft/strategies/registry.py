@@ -8,6 +8,7 @@ from regraft.core.errors import PlanError, UsageError
 from regraft.linking import Link
 from regraft.plans import DrawSpec, Plan
 from regraft.strategies.adapters import Adapters
+from regraft.strategies.base import rounded_off
 from regraft.strategies.bi_tuning import BiTuning
 from regraft.strategies.bitfit import BitFit
 from regraft.strategies.bss import BSS
@@ -103,7 +104,7 @@ def plan_for(
         seed=seed,
         draw=draw or DrawSpec(),
     )
-    return find_strategy(strategy).plan(situation)
+    return rounded_off(find_strategy(strategy).plan(situation), situation)
 
 
 def _check_written(link: Link) -> None:

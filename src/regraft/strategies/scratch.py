@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from regraft.core.errors import PlanError
-from regraft.plans import GroupSpec, OptimiserSpec, Plan, StopSpec, TrainStage
+from regraft.plans import GroupSpec, OptimiserSpec, Plan, TrainStage
+from regraft.strategies.base import until
 from regraft.strategies.strategy import Situation, Strategy, supervised_term, target_stream
 
 RATES = {"": 1e-3, "slow": 3e-4, "fast": 3e-3}
@@ -38,7 +39,7 @@ class Scratch(Strategy):
                     terms=supervised_term(),
                     groups=(GroupSpec(match=("*",), rate=RATES[self.argument], weight_decay=0.01),),
                     optimiser=OptimiserSpec(name="adamw", clip=1.0),
-                    stop=StopSpec(epochs=30, patience=8),
+                    stop=until(30, patience=8),
                 ),
             ),
         )

@@ -48,7 +48,8 @@ class Soup(Strategy):
             if len(stages) > 1:
                 stages.append(AverageStage(name=f"before {name}", of=(head.name,)))
             stages.append(tune.model_copy(update={"name": name, "groups": _paced(tune.groups, pace)}))
-        stages.append(AverageStage(name="soup", of=tuple(PACES), rule=self.argument or "greedy"))
+        rule = self.argument or "greedy"
+        stages.append(AverageStage(name="soup", of=tuple(PACES), rule=rule, measure="calibrated loss"))
         return base.model_copy(update={"stages": tuple(stages)})
 
 

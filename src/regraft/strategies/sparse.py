@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from regraft.core.errors import PlanError
-from regraft.plans import GroupSpec, OptimiserSpec, Plan, StopSpec, TrainStage
-from regraft.strategies.base import HEAD_RATE, RATE, WEIGHT_DECAY, cut_before, solved_head, written
+from regraft.plans import GroupSpec, OptimiserSpec, Plan, TrainStage
+from regraft.strategies.base import (
+    EPOCHS,
+    HEAD_RATE,
+    RATE,
+    WEIGHT_DECAY,
+    cut_before,
+    solved_head,
+    until,
+    written,
+)
 from regraft.strategies.choosing import blocks_with, patterns_of
 from regraft.strategies.strategy import Situation, supervised_term
 
@@ -41,6 +50,6 @@ def sparse_plan(name: str, situation: Situation, parameters: Sequence[str], *, w
         frozen_prefix=cut,
         groups=(GroupSpec(match=("head",), rate=HEAD_RATE), *fresh, *groups),
         optimiser=OptimiserSpec(name="adamw", clip=1.0),
-        stop=StopSpec(epochs=20, patience=5),
+        stop=until(EPOCHS),
     )
     return written(name, situation, (solved_head(), tune), views=int(cut is None))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from regraft.plans import GroupSpec, OptimiserSpec, Plan, StopSpec, TrainStage
-from regraft.strategies.base import HEAD_RATE, RATE, WEIGHT_DECAY, solved_head, written
+from regraft.plans import GroupSpec, OptimiserSpec, Plan, TrainStage
+from regraft.strategies.base import EPOCHS, HEAD_RATE, RATE, WEIGHT_DECAY, solved_head, until, written
 from regraft.strategies.strategy import Situation, Strategy, supervised_term
 
 LARGEST_RATE = 1e-4
@@ -21,7 +21,7 @@ class Surgical(Strategy):
     Source: Lee et al. (2023), "Surgical fine-tuning improves adaptation to distribution shifts", section 4,
     Auto-RGN. Changed for small data: the head starts at the probe's solution (one at zero would pull at no
     block), norms of blocks instead of single tensors and once instead of in each epoch, AdamW, batch-norm
-    statistics of the source, early stopping.
+    statistics of the source, 15 epochs.
     """
 
     name = "surgical"
@@ -43,6 +43,6 @@ class Surgical(Strategy):
             norm_statistics="frozen",
             groups=(GroupSpec(match=("head",), rate=HEAD_RATE), *fresh, *scaled),
             optimiser=OptimiserSpec(name="adamw", clip=1.0),
-            stop=StopSpec(epochs=20, patience=5),
+            stop=until(EPOCHS),
         )
         return written(self.name, situation, (solved_head(), tune), views=1)

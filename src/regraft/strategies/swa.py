@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from regraft.plans import GroupSpec, ModelSpec, Plan, RateSchedule, StopSpec, TrainStage
-from regraft.strategies.base import rounded, tuned_plan
+from regraft.plans import GroupSpec, ModelSpec, Plan, RateSchedule, TrainStage
+from regraft.strategies.base import rounded, tuned_plan, until
 from regraft.strategies.strategy import Situation, Strategy
 
 MEAN = "mean"
@@ -40,7 +40,7 @@ class SWA(Strategy):
                 "name": "wander",
                 "groups": tuple(_steady(group) for group in tune.groups),
                 "schedule": RateSchedule(name="constant", warmup=0.0),
-                "stop": StopSpec(epochs=10, judge=MEAN),
+                "stop": until(10).model_copy(update={"judge": MEAN}),
             }
         )
         return base.model_copy(update={"stages": (*base.stages, wander)})

@@ -33,7 +33,13 @@ class WiseFT(Strategy):
         """The stages of ``lpft`` and an average of both."""
         tuned = LPFT().plan(situation)
         options = {} if self._share() is None else {"share": self._share()}
-        between = AverageStage(name="between", of=("head", "tune"), rule="interpolation", options=options)
+        between = AverageStage(
+            name="between",
+            of=("head", "tune"),
+            rule="interpolation",
+            measure="calibrated loss",
+            options=options,
+        )
         return tuned.model_copy(update={"strategy": self.name, "stages": (*tuned.stages, between)})
 
     def _share(self) -> float | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from show import show
+from show import show_full, show_screening
 from targets import CASES
 from trials import Bench, Records, Trial, carry_out
 
@@ -28,6 +28,8 @@ from regraft.strategies import STRATEGIES
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "results" / "strategies.jsonl"
 SCREEN = ("digits", "cells", "drawings", "words")
+SCREENED = "screen"
+"""The word for the screening's test part."""
 LABELS = (10, 50, 200)
 SEEDS = (0, 1, 2)
 ARGUMENTS = {
@@ -45,7 +47,7 @@ def screening() -> list[Trial]:
     """Every strategy that says anything of a target with one output, on every target that it applies to."""
     names = [name + word for name in STRATEGIES if name != "multitask" for word in ARGUMENTS.get(name, ("",))]
     return [
-        Trial(target, name, 20, 0, "screen")
+        Trial(target, name, 20, 0, SCREENED)
         for name, target in product(names, SCREEN)
         if applies(name, target)
     ]
@@ -81,7 +83,10 @@ def main() -> None:
     given = options.parse_args()
     records = Records(given.records)
     if given.what == "show":
-        show(records.all())
+        screened = [record for record in records.all() if record["split"] == SCREENED]
+        show_screening(screened, SCREEN)
+        print()
+        show_full([record for record in records.all() if record["split"] == ""], list(CASES), DEFAULT)
         return
     first, of = map(int, given.part.split("/"))
     trials = {"screen": screening, "full": full}[given.what]()

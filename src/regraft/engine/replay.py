@@ -82,7 +82,7 @@ def _write(run: TrainStageRun, error: NonFiniteLossError, place: Path) -> None:
         "stage": run.stage.name,
         "step": run.standing.step,
         "seed": run.work.draw.seed,
-        "done": run._done_share(),
+        "done": run.done_share(),
         "combining": {name: value.tolist() for name, value in run.combining.tensors().items()},
         "message": str(error),
         "batches": batches,

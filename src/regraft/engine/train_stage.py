@@ -16,6 +16,7 @@ from regraft.core.randomness import torch_randomness
 from regraft.engine.checkpoint import Checkpoint, Tensors
 from regraft.engine.combining import Combining
 from regraft.engine.edits import StageEdits
+from regraft.engine.epoch_line import epoch_line
 from regraft.engine.freezing import Freeze, decide_freeze, torn
 from regraft.engine.interrupt import Interrupt, graceful_interrupt
 from regraft.engine.meter import Meter
@@ -24,7 +25,6 @@ from regraft.engine.objective import Objective
 from regraft.engine.optimiser import (
     make_optimiser,
     optimiser_tensors,
-    rates_by_group,
     restore_optimiser,
     set_rates,
 )
@@ -208,7 +208,7 @@ class TrainStageRun:
         out_of_time = stop.seconds is not None and standing.seconds >= stop.seconds
         return out_of_patience or out_of_time or (total is not None and standing.step >= total)
 
-    def _done_share(self) -> float:
+    def done_share(self) -> float:
         """Share of the stage that is done: of its steps, or of its time where that is all that ends it."""
         if self.total_steps is not None:
             return self.standing.step / self.total_steps
@@ -217,7 +217,7 @@ class TrainStageRun:
     def _factor(self) -> float:
         if self.total_steps is not None:
             return rate_factor(self.stage.schedule, self.standing.step, self.total_steps)
-        return rate_factor(self.stage.schedule, round(self._done_share() * 1000), 1000)
+        return rate_factor(self.stage.schedule, round(self.done_share() * 1000), 1000)
 
     def _step(self) -> float:
         """One optimiser step over ``accumulate`` batches; returns its loss."""
@@ -241,7 +241,7 @@ class TrainStageRun:
         total = self.lockstep.step(lambda: self.guard.attempt(lambda: self._gradients(step)))
         if self.combining.separate:
             shares = self.objective.shares(step, self.stage.optimiser.accumulate)
-            self.combining.write(step, self._done_share(), shares)
+            self.combining.write(step, self.done_share(), shares)
         if self.precision.unscale(self.optimiser):
             self._clip()
         batches, agree = self.stage.optimiser.accumulate, self.work.processes.agree
@@ -278,7 +278,7 @@ class TrainStageRun:
 
     def _add_gradient(self, number: int, piece: Slice) -> Tensor:
         """Add the gradient of a slice, term by term where that is needed; returns its loss."""
-        done, accumulate = self._done_share(), self.stage.optimiser.accumulate
+        done, accumulate = self.done_share(), self.stage.optimiser.accumulate
         if not self.combining.separate:
             loss = self.objective(number, done, piece)
             self.precision.backward(loss / accumulate)
@@ -322,7 +322,7 @@ class TrainStageRun:
         found = self._validate()
         self.freeze.set_modes(self.model)
         self._judge(found)
-        self.work.history.add(self._line(steps, found))
+        self.work.history.add(epoch_line(self, steps, found))
         self.standing.epoch_loss, self.standing.epoch_terms = 0.0, {}
         shown = "".join(f", {name} {value:.3f}" for name, value in found.metrics.items())
         return f", validation loss {found.loss:.4f}{shown}"
@@ -344,26 +344,6 @@ class TrainStageRun:
 
     def _examples_of_step(self) -> int:
         return sum(len(self.leading.at(number)) for number in self._batches(self.standing.step))
-
-    def _line(self, steps: int, found: Validation) -> dict[str, Any]:
-        """A line of the history: means over the epoch's steps, and what :data:`MEASURED` names."""
-        names, terms = self.objective.term_names, self.standing.epoch_terms
-        sums = self.work.processes.agree([terms.get(name, 0.0) for name in names])
-        return {
-            "stage": self.stage.name,
-            "kind": "train",
-            "step": self.standing.step,
-            "epoch": -(-self.standing.step // self.steps_per_epoch),
-            "loss": self.standing.epoch_loss / steps,
-            "terms": {name: value / steps for name, value in zip(names, sums, strict=True)},
-            "rate": self.optimiser.param_groups[0]["lr"],
-            "rates": rates_by_group(self.optimiser, self.stage.groups),
-            "weights": self.combining.weights(self._done_share()),
-            **self.meter.read(),
-            "seconds": round(self.standing.seconds, 3),
-            "validation": found.to_json(),
-            **({"skipped": self.precision.skipped} if self.precision.skipped else {}),
-        }
 
     @property
     def moved(self) -> bool:

@@ -12,6 +12,7 @@ from regraft.api.prove import _open_case
 from regraft.core.errors import PlanError
 from regraft.engine.open import draw_examples
 from regraft.plans import Plan
+from tests.engine.conftest import last_line
 
 SETTINGS = rg.Settings("cpu")
 
@@ -26,7 +27,8 @@ def plan(photos: Path) -> Plan:
     data["models"]["teacher"] = {**student, "options": {"size": 48}}
     data["models"]["source"] = {**student, "heads": "source"}
     data["stages"].insert(0, {"kind": "solve", "name": "teach", "solver": "ridge", "model": "teacher"})
-    data["stages"][-1]["terms"] += [
+    (tune,) = [stage for stage in data["stages"] if stage["kind"] == "train"]
+    tune["terms"] += [
         {"computes": "distillation", "models": ["student", "teacher"], "streams": ["target"]},
         {"computes": "lwf", "models": ["student", "source"], "streams": ["target"]},
     ]
@@ -37,8 +39,8 @@ def test_fit_and_prove_open_every_model(plan: Plan, photos: Path, tmp_path: Path
     run = rg.fit(plan, photos, out=tmp_path / "run", settings=SETTINGS)
     assert run.status == "done"
     assert set(run.facts["source_hashes"]) == {"student", "teacher", "source"}
-    lines = (run.folder / "history.jsonl").read_text().splitlines()
-    assert set(json.loads(lines[-1])["terms"]) == {"supervised", "distillation", "lwf"}
+    lines = [json.loads(line) for line in (run.folder / "history.jsonl").read_text().splitlines()]
+    assert set(last_line(lines)["terms"]) == {"supervised", "distillation", "lwf"}
     outputs = run.predict([str(next(photos.rglob("*.png")))])[0]
     assert "probabilities" in str(outputs)
 

@@ -23,9 +23,8 @@ def link() -> Link:
 
 
 def tune(plan: Plan) -> TrainStage:
-    """The plan's last stage, which can be begun: every trained parameter has a group and every group one."""
-    stage = plan.stages[-1]
-    assert isinstance(stage, TrainStage)
+    """The plan's train stage, which can be begun: every trained parameter has a group and every group one."""
+    (stage,) = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
     return stage
 
 

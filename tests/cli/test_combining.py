@@ -106,7 +106,7 @@ def check_what_was_combined(folder: Path) -> None:
     learned = [one["supervised"] for one in weights]  # type: ignore[index]
     assert 1 > learned[0] > learned[-1] > 0
     assert weights[-1]["distillation"] == 0  # type: ignore[index]
-    (calibrated,) = (line for line in history(folder) if line["stage"] == "calibrate")
+    (calibrated,) = (line for line in history(folder) if line["stage"] == "temperature")
     assert calibrated["solver"] == "temperature"
     assert not [
         name for name in load_file(folder / "model.safetensors") if "source" in name or "lora" in name

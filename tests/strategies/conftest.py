@@ -50,7 +50,7 @@ def images() -> Bench:
 
 def summaries_of_packages() -> tuple[list[str], dict[str, Any]]:
     """What packages say of themselves, with labels of every kind."""
-    summaries = {str(package.metadata["Summary"]) for package in importlib.metadata.distributions()}
+    summaries = {str(package.metadata.get("Summary")) for package in importlib.metadata.distributions()}
     X = sorted(one for one in summaries if 3 < len(one.split()) < 9)[:40]
     letters = [[letter for letter in "xyz" if letter in one] for one in X]
     return X, {

@@ -38,7 +38,7 @@ def summaries() -> list[tuple[str, str]]:
     """What installed packages say of themselves, and whether they are typed."""
     rows = {}
     for package in importlib.metadata.distributions():
-        summary = package.metadata["Summary"]
+        summary = package.metadata.get("Summary")
         typed = any("Typed" in word for word in package.metadata.get_all("Classifier") or ())
         if summary and len(summary.split()) > 2:
             rows[summary] = "typed" if typed else "untyped"

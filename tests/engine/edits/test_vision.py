@@ -31,8 +31,8 @@ PLACES = {
 def planned(source: Source, strategy: str) -> EditSpec:
     """The edit that a strategy plans."""
     blueprint = Blueprint(source, (make_task(TaskSpec("label", "binary", ("no", "yes"))),))
-    stage = plan_for(find_link(source, blueprint).fresh(), strategy).stages[-1]
-    assert isinstance(stage, TrainStage)
+    plan = plan_for(find_link(source, blueprint).fresh(), strategy)
+    (stage,) = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
     (spec,) = stage.edits
     return spec
 

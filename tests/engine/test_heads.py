@@ -101,6 +101,14 @@ def test_what_cannot_follow_is_refused(
         check_plan(plan)
 
 
+def test_heads_are_not_solved_on_the_examples_that_judge_them(bench: Bench) -> None:
+    plan = bench.plan("lpft:1", "streams.target.part=all")
+    with pytest.raises(
+        PlanError, match=r"stage 'head' solves heads on the stream 'target', whose part is 'all'"
+    ):
+        check_plan(plan)
+
+
 def test_neighbours_are_neither_trained_nor_averaged(bench: Bench) -> None:
     with pytest.raises(
         PlanError, match=r"'head' makes the examples themselves the head, .* put stage 'tune' in"

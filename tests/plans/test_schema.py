@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from regraft.core.errors import PlanError
+from regraft.core.hashing import hash_json
 from regraft.plans import (
     GroupSpec,
     ModelSpec,
@@ -92,6 +93,17 @@ def test_a_plan_comes_back_from_disk(tmp_path: Path) -> None:
     write_plan(plan, tmp_path / "plan.yaml")
     assert read_plan(tmp_path / "plan.yaml") == plan
     assert plan_hash(read_plan(tmp_path / "plan.yaml")) == plan_hash(plan)
+
+
+def test_words_that_look_like_numbers_stay_words() -> None:
+    plan = small_plan()
+    student = plan.models["student"].model_copy(update={"options": {"revision": "12e45", "column": "1e3"}})
+    plan = plan.model_copy(update={"models": {"student": student}})
+    assert plan_from_yaml(plan_to_yaml(plan)) == plan
+
+
+def test_a_hash_says_what_a_plan_says_and_not_what_it_could() -> None:
+    assert plan_hash(small_plan()) == hash_json(small_plan().model_dump(mode="json", exclude_defaults=True))
 
 
 def test_yaml_leaves_defaults_out_and_keeps_the_version() -> None:

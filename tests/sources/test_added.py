@@ -10,6 +10,7 @@ from torch import nn
 
 from regraft.core.errors import SourceError
 from regraft.sources.added import AddedLayers, adapted
+from regraft.sources.layers import is_convolution
 from regraft.sources.source import BuilderSpec
 
 FACTS: dict[str, Any] = {"kind": "adapter", "places": ["0"], "options": {"width": 3, "activation": "gelu"}}
@@ -69,3 +70,10 @@ def test_a_place_that_is_none_is_named(place: str, message: str) -> None:
     layers = AddedLayers.from_json({**FACTS, "places": [place]})
     with pytest.raises(SourceError, match=message):
         layers.put_into(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+
+
+def test_what_holds_a_bottleneck_is_no_plain_convolution_any_more() -> None:
+    layer = adapted(nn.Conv2d(4, 4, 1), "0", width=2, activation="gelu")
+    assert not is_convolution(layer, nn.Conv2d)
+    with pytest.raises(SourceError, match="an adapter stands behind Linear layers and convolutions; 0 is a"):
+        adapted(layer, "0", width=2, activation="gelu")

@@ -46,6 +46,7 @@ def check_solving(plan: Plan) -> None:
         if stage.solver in CALIBRATIONS:
             _check_unseen(stage, refitted.get(stage.model))
             continue
+        _check_training(stage, plan)
         refitted.pop(stage.model, None)
         if stage.refit:
             refitted[stage.model] = stage.name
@@ -60,6 +61,16 @@ def _check_unseen(stage: SolveStage, refitted: str | None) -> None:
             f"stage {stage.name!r} calibrates on the validation examples, and stage {refitted!r} fits its "
             f"head to them once more: --set stages.{refitted}.refit=false keeps them apart"
         )
+
+
+def _check_training(stage: SolveStage, plan: Plan) -> None:
+    for name in stage.streams:
+        if plan.streams[name].reads == "target" and plan.streams[name].part != "train":
+            raise PlanError(
+                f"stage {stage.name!r} solves heads on the stream {name!r}, whose part is "
+                f"{plan.streams[name].part!r}: validation examples judge what comes after. "
+                f"--set streams.{name}.part=train, and stages.{stage.name}.refit=true at the end of a plan"
+            )
 
 
 def _check_kept(stage: SolveStage, plan: Plan) -> None:

@@ -190,7 +190,7 @@ class TrainStageRun:
             if not self.moved:
                 say(
                     f"Stage {self.stage.name!r} keeps the weights that it began with: no epoch had a lower "
-                    "validation loss. More epochs, or other rates, may do better."
+                    f"validation {self.stage.stop.measure}. More epochs, or other rates, may do better."
                 )
         self.lockstep.end()
         self.model.eval()
@@ -325,7 +325,8 @@ class TrainStageRun:
         self.work.history.add(epoch_line(self, steps, found))
         self.standing.epoch_loss, self.standing.epoch_terms = 0.0, {}
         shown = "".join(f", {name} {value:.3f}" for name, value in found.metrics.items())
-        return f", validation loss {found.loss:.4f}{shown}"
+        measure = self.stage.stop.measure
+        return f", validation {measure} {found.by(measure):.4f}{shown}"
 
     def _validate(self) -> Validation:
         forward = replace(self.forward, model=self.judged, keep=())

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from regraft.core.errors import PlanError
 from regraft.core.files import write_text
 from regraft.core.hashing import hash_json
 from regraft.plans.mistakes import explain
-from regraft.plans.reading import Lines, read_yaml
+from regraft.plans.reading import Lines, read_yaml, write_yaml
 from regraft.plans.schema import PLAN_VERSION, READABLE_VERSIONS, Plan
 
 
@@ -23,7 +22,7 @@ def plan_to_yaml(plan: Plan) -> str:
         written["kind"] = stage.kind
     ordered = {key: data[key] for key in Plan.model_fields if key in data}
     ordered["stages"] = [_head_first(stage) for stage in ordered["stages"]]
-    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
+    return write_yaml(ordered)
 
 
 def _head_first(stage: dict[str, Any]) -> dict[str, Any]:
@@ -69,5 +68,5 @@ def write_plan(plan: Plan, path: str | Path) -> None:
 
 
 def plan_hash(plan: Plan) -> str:
-    """Hash of what a plan says."""
-    return hash_json(plan.model_dump(mode="json"))
+    """Hash of what a plan says; what later versions can say and it does not leaves it alone."""
+    return hash_json(plan.model_dump(mode="json", exclude_defaults=True))

@@ -23,7 +23,17 @@ class _Loader(yaml.SafeLoader):
     """YAML without code, in which ``1e-3`` is a number, as people mean it; YAML 1.1 has it for a word."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """Quotes what :class:`_Loader` would take for a number."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+0123456789"))
+
+
+def write_yaml(data: Any) -> str:
+    """Plain data as YAML that :func:`read_yaml` reads back as it was."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def read_yaml(text: str, *, origin: str) -> tuple[Any, Lines]:

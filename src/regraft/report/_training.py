@@ -76,7 +76,7 @@ def _trained(
 ) -> tuple[Plane, ...]:
     loss = _series(steps, "loss")
     checks = [{"step": entry["step"], **entry["validation"]} for entry in steps if entry.get("validation")]
-    metrics = sorted({name for check in checks for name in check} - {"step", "loss"})
+    metrics = sorted({name for check in checks for name in check} - {"step", "loss", "calibrated loss"})
     end = max(float(entry["step"]) for entry in steps)
     planes = [_plane("loss", [("training", loss), ("validation", _series(checks, "loss"))], end, percent)]
     planes += [

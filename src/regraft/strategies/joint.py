@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from regraft.core.errors import PlanError
-from regraft.plans import Learned, Plan, Schedule, SolveStage, StopSpec, StreamSpec, TermSpec, TrainStage
+from regraft.plans import Learned, Plan, Schedule, SolveStage, StreamSpec, TermSpec, TrainStage
+from regraft.strategies.base import until
 from regraft.strategies.lpft import LPFT
 from regraft.strategies.strategy import Situation, Strategy
 
@@ -95,7 +96,7 @@ class Joint(Strategy):
             TermSpec(computes="supervised", streams=("source",), weight=source),
             TermSpec(computes="supervised", streams=("target",), weight=target),
         )
-        stop = StopSpec(epochs=EPOCHS, steps=STEPS, patience=PATIENCE)
+        stop = until(EPOCHS, PATIENCE).model_copy(update={"steps": STEPS})
         return stage.model_copy(update={"terms": terms, "stop": stop})
 
 

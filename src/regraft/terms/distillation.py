@@ -45,10 +45,10 @@ class Distillation(Term):
         self.temperature = number(self.options, "temperature", TEMPERATURE, positive=True)
 
     def prepare(self, stage: StageContext) -> None:
-        """A frozen teacher has to have something to say."""
-        teacher = self.models[1]
-        if teacher in stage.frozen:
-            stage.must_know(teacher, self.looked_at(stage.tasks))
+        """Frozen teachers have to have something to say."""
+        for teacher in self.models[1:]:
+            if teacher in stage.frozen:
+                stage.must_know(teacher, self.looked_at(stage.tasks))
 
     def __call__(self, context: StepContext) -> TermValue:
         """See :class:`Term`."""

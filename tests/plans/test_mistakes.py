@@ -124,3 +124,24 @@ def test_powers_of_ten_are_numbers(written: str, value: float) -> None:
 def test_changes_by_set_have_no_lines() -> None:
     with pytest.raises(PlanError, match=r"\n  stages\.tune\.terms\.0\.weight: .*greater than or equal"):
         change_plan(plan_from_yaml(PLAN), ["stages.tune.terms.0.weight=-1"])
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "version: 2020-13-45"])
+def test_what_no_plan_can_mean_is_a_plan_error(text: str) -> None:
+    with pytest.raises(PlanError):
+        plan_from_yaml(text)
+
+
+def test_aliases_of_aliases_are_walked_once() -> None:
+    nested = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 5))
+    with pytest.raises(PlanError, match="a1"):
+        plan_from_yaml(f"a0: &a0 [x]\n{nested}")
+
+
+def test_a_wrong_stage_is_not_called_missing_as_well() -> None:
+    stage = "{name: h, kind: solve, solvr: ridge}"
+    text = f"models: {{student: {{source: a}}}}\nstreams: {{target: {{}}}}\nstages:\n- {stage}\n"
+    with pytest.raises(PlanError) as caught:
+        plan_from_yaml(text)
+    assert "at least 1 item" not in str(caught.value)
+    assert "solvr" in str(caught.value)

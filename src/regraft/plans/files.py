@@ -69,4 +69,4 @@ def write_plan(plan: Plan, path: str | Path) -> None:
 
 def plan_hash(plan: Plan) -> str:
     """Hash of what a plan says; what later versions can say and it does not leaves it alone."""
-    return hash_json(plan.model_dump(mode="json", exclude_defaults=True))
+    return hash_json({"version": plan.version, **plan.model_dump(mode="json", exclude_defaults=True)})

@@ -34,6 +34,8 @@ def _messages(problem: Mapping[str, Any], data: Any) -> Iterator[tuple[Path, str
         yield path, _unknown(path, data)
     elif kind == "missing":
         yield path, "is missing"
+    elif kind == "too_short" and len(problem["input"]) >= problem["ctx"]["min_length"]:
+        return  # items that are wrong are left out of the count
     elif kind.startswith("union_tag"):
         given = problem["ctx"].get("tag")
         said = "is missing" if given is None else f"there is no {given!r}"

@@ -46,9 +46,9 @@ def read_yaml(text: str, *, origin: str) -> tuple[Any, Lines]:
     try:
         node = loader.get_single_node()
         lines: dict[Path, int] = {}
-        twice = _walk(node, (), lines) if node is not None else []
+        twice = _walk(node, (), lines, set()) if node is not None else []
         data = loader.construct_document(node) if node is not None else None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise PlanError(f"{origin} is no YAML: {_said(error, text)}") from error
     finally:
         loader.dispose()
@@ -57,13 +57,19 @@ def read_yaml(text: str, *, origin: str) -> tuple[Any, Lines]:
     return data, lines
 
 
-def _walk(node: yaml.Node, path: Path, lines: dict[Path, int]) -> list[str]:
-    """Write down where everything below a node stands; says which keys are there twice."""
+def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], seen: set[int]) -> list[str]:
+    """Write down where everything below a node stands; says which keys are there twice.
+
+    What an alias names again is ``seen`` and not walked again, or a few lines could keep this busy for ever.
+    """
     lines.setdefault(path, node.start_mark.line + 1)
+    if id(node) in seen:
+        return []
+    seen.add(id(node))
     twice: list[str] = []
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            twice += _walk(item, (*path, number), lines)
+            twice += _walk(item, (*path, number), lines, seen)
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             below, line = (*path, str(key.value)), key.start_mark.line + 1
@@ -71,11 +77,11 @@ def _walk(node: yaml.Node, path: Path, lines: dict[Path, int]) -> list[str]:
                 twice.append(f"line {line}: {key.value} is said on line {lines[below]} already; keep one")
                 continue
             lines[below] = line
-            twice += _walk(value, below, lines)
+            twice += _walk(value, below, lines, seen)
     return twice
 
 
-def _said(error: yaml.YAMLError, text: str) -> str:
+def _said(error: Exception, text: str) -> str:
     """Where it goes wrong, what stands there, and what it often is."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:

@@ -75,6 +75,10 @@ def build(*, parts: Sequence[dict[str, Any]], fits: Sequence[dict[str, Any]]) ->
     from regraft.sources.registry import builder_called
 
     specs = [BuilderSpec.from_json(part) for part in parts]
+    if wrong := [spec.name for spec in specs if spec.name in (BUILDER, "user")]:
+        raise SourceError(
+            f"a part of a joined source is built by {wrong[0]!r}, which no joined source writes"
+        )
     trunks = [builder_called(spec.name, "a part of a joined source").build(**spec.options) for spec in specs]
     for trunk, spec in zip(trunks, specs, strict=True):
         for layers in spec.added:

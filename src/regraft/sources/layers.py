@@ -18,11 +18,11 @@ def is_convolution(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Whether a layer computes an ordinary convolution: one group, no gaps, padding of zeros.
 
     A class with a forward pass of its own is one where no padding can come into it: one pixel to one pixel.
-    One that holds layers, as adapters do, computes more.
+    One that holds parameters of other layers, as adapters do, computes more.
     """
     if not isinstance(layer, kinds) or not isinstance(layer, nn.Conv1d | nn.Conv2d):
         return False
-    if next(layer.children(), None) is not None:
+    if any(True for child in layer.children() for _ in child.parameters()):
         return False
     usual = layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
     if usual and any(type(layer).forward is kind.forward for kind in kinds):

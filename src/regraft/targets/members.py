@@ -65,12 +65,11 @@ def unite_parts(
     moved = np.zeros(len(hashes), dtype=bool)
     for place, said in zip(places, parts, strict=True):
         moved[place[(said != TEST) & (part[place] == TEST)]] = True
-    if moved.any():
-        units = units_of(hashes, groups)
-        along = np.isin(units, units[moved]) & (part != TEST)
-        part[along] = TEST
-        moved |= along
-    return part, moved
+    # A member may know an example only under another place: what has a test example's bytes is for test.
+    units = units_of(hashes, groups)
+    along = np.isin(units, units[part == TEST]) & (part != TEST)
+    part[along] = TEST
+    return part, moved | along
 
 
 def fix_test_of_each(target: Target, size: float | int, salt: str) -> np.ndarray:

@@ -38,7 +38,7 @@ ARGUMENTS = {
     "distil": (":packaged:efficientnet-lite1",),
 }
 """What is tried of a strategy beside or instead of its default."""
-BEST = ("probe:logistic", "lpft", "wise-ft", "soup", "bitfit")
+BEST = ("probe:logistic", "lpft", "lora", "l2sp", "wise-ft", "soup")
 DEFAULT = "probe"
 LIMIT = "stop.steps=150"
 

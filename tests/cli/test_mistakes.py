@@ -49,6 +49,8 @@ MISTAKES = [
     ),
     ("fit {photos} --out {out} --threads 0", 2, "--threads wants a whole number from 1; got 0"),
     ("fit {photos} --out {out} --plan p.yaml --source x", 2, "edit the plan file instead"),
+    ("fit {photos} --out {out} --plan p.yaml --seed 0 --strategy lpft", 2, "that --strategy, --seed would"),
+    ("plan {photos} --plan p.yaml --per-class 5 --size 64", 2, "all that --per-class, --size would"),
     ("fit {photos} --out {out} --plan p.yaml", 1, r"the plan p\.yaml cannot be read"),
     ("fit {photos} --out {run}", 2, r"holds a run already \(done\)\. Give another --out"),
     ("fit {table} --out {out} --text body", 1, "say which holds the label with"),

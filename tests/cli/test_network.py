@@ -68,4 +68,4 @@ def test_a_plan_without_the_networks_builder_says_what_to_type(
 def test_a_plan_file_takes_no_waivers(regraft: Run, photos: Path, tmp_path: Path) -> None:
     said = regraft("fit", photos, "--out", tmp_path / "run", "--plan", "plan.yaml", "--waive", "*")
     assert said.status == 2
-    assert "--plan says everything that --source, --map, --waive and --set would" in said.err
+    assert "--plan plan.yaml says all that --waive would; edit the plan file" in said.err

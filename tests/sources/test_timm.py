@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from regraft.core.errors import SourceError
 from regraft.sources import build_trunk, example_batch, find
+from regraft.sources.source import BuilderSpec
 
 pytestmark = pytest.mark.vision
 
@@ -46,6 +48,21 @@ def test_what_timm_says_of_its_weights() -> None:
     assert source.head == ("classifier.weight", "classifier.bias")
     assert len(source.classes) == 1000
     assert source.classes[1] == "goldfish"
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "said"),
+    [
+        ("resnet18", {"checkpoint_path": "x.pth"}, "checkpoint_path, which no run of regraft writes down"),
+        ("hf-hub:someone/model", {}, "is not the name of a model of timm"),
+        ("local-dir:folder", {"img_size": 32}, "is not the name of a model of timm"),
+    ],
+)
+def test_a_bundle_names_nothing_to_load(model: str, arguments: dict[str, object], said: str) -> None:
+    honest = find("timm:resnet18", pretrained=False)
+    changed = BuilderSpec("timm", {"model": model, "arguments": arguments})
+    with pytest.raises(SourceError, match=said):
+        build_trunk(replace(honest, builder=changed))
 
 
 def test_size_is_honoured() -> None:

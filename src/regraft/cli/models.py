@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regraft.cli import options as o
+from regraft.cli.beside_plan import refuse_beside_plan
 
 if TYPE_CHECKING:
     from regraft.sources.catalogue import Entry
@@ -40,6 +41,7 @@ def _facts(row: Entry) -> str:
 
 
 def plan(
+    context: typer.Context,
     data: Annotated[
         list[str] | None, typer.Argument(help="Data, as for `regraft fit`.", metavar="[DATA]")
     ] = None,
@@ -83,7 +85,7 @@ def plan(
 
     if not data:
         raise UsageError("regraft plan wants DATA, or --list for the strategies")
-    o.refuse_beside_plan(plan, source, settings, maps, waive)
+    refuse_beside_plan(context, plan)
     target = o.open_target(data, label=label, image=image, text=text, group=group, split=split, task=task)
     if plan is not None:
         made, opened = checked_plan(target, plan, builder=builder, network=network)

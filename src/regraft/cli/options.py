@@ -325,16 +325,6 @@ def streams_of(given: list[str] | None) -> dict[str, str]:
     return {name: data for name, _, data in pairs}
 
 
-def refuse_beside_plan(plan: Path | None, *others: object) -> None:
-    """A plan that is given says what ``--source``, ``--set``, ``--map`` and ``--waive`` would."""
-    from regraft.core.errors import UsageError
-
-    if plan is not None and any(others):
-        raise UsageError(
-            "--plan says everything that --source, --map, --waive and --set would; edit the plan file instead"
-        )
-
-
 def _share_or_count(text: str) -> float | int:
     from regraft.core.errors import UsageError
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from regraft.cli import options as o
+from regraft.cli.beside_plan import refuse_beside_plan
 
 if TYPE_CHECKING:
     from regraft.engine import Run
@@ -28,6 +29,7 @@ def demo(
 
 
 def fit(
+    context: typer.Context,
     data: o.DataPath,
     out: Annotated[Path, typer.Option(help="Folder for the run: model, figures, report.")],
     source: o.SourceName = None,
@@ -74,7 +76,7 @@ def fit(
     from regraft.api.transfer import transfer
     from regraft.engine import Settings
 
-    o.refuse_beside_plan(plan, source, settings, maps, waive)
+    refuse_beside_plan(context, plan)
     target = o.open_target(
         data,
         label=label,

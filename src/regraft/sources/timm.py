@@ -11,7 +11,7 @@ from regraft.core.inputs import Batch
 from regraft.core.preprocessing import ImagePreprocessing
 from regraft.sources.imagenet import class_names
 from regraft.sources.source import BuilderSpec, NativeHead, Source, Weights
-from regraft.sources.vision import require_vision
+from regraft.sources.vision import check_arguments, require_vision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,6 +95,7 @@ def build(*, model: str, arguments: dict[str, Any]) -> Trunk:
     from regraft.sources.trunk import Trunk
 
     timm = require_vision("timm", PURPOSE, EXTRA)
+    check_arguments("timm", model, arguments, ("img_size",))
     network = timm.create_model(model, pretrained=False, num_classes=0, **arguments)
     blocks, passing = _chain(network) or (_whole, None)
     return Trunk(network, blocks, getattr(network, "head_hidden_size", network.num_features), passing=passing)

@@ -9,7 +9,7 @@ from regraft.core.errors import SourceError
 from regraft.core.inputs import Batch
 from regraft.core.preprocessing import ImagePreprocessing, Interpolation
 from regraft.sources.source import BuilderSpec, NativeHead, Source
-from regraft.sources.vision import require_vision
+from regraft.sources.vision import check_arguments, require_vision
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,6 +108,7 @@ def build(*, model: str, arguments: dict[str, Any]) -> Trunk:
 
     from regraft.sources.trunk import Trunk
 
+    check_arguments("torchvision", model, arguments, ("transform_input",))
     network = _create(model, arguments)
     path, _, leaf = _head_name(network).rpartition(".")
     parent = network.get_submodule(path)

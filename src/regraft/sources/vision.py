@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 from regraft.core.errors import SourceError
 from regraft.core.optional import require
@@ -35,3 +37,23 @@ def _mismatch(purpose: str, error: BaseException) -> str:
         f"{purpose}: {found} does not match torch {torch.__version__} ({str(error).splitlines()[0]}). "
         "Install both from the same index: pip install --upgrade --force-reinstall torch torchvision"
     )
+
+
+def check_arguments(library: str, model: str, arguments: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse what a bundle's file would hand to a library's builder beside what regraft itself hands over.
+
+    Such arguments can name files and addresses to load from (``checkpoint_path``, ``weights_backbone``), and
+    so can a model's name (``hf-hub:``, ``local-dir:``). Raises :class:`SourceError`.
+    """
+    strange = sorted(set(arguments) - set(known))
+    if strange:
+        raise SourceError(
+            f"{library}'s {model} is to be built with {', '.join(strange)}, which no run of regraft writes "
+            f"down (known: {', '.join(known)}): model.json was changed; fit again, or take it from where it "
+            "came from"
+        )
+    if not model.isidentifier():
+        raise SourceError(
+            f"{model!r} is not the name of a model of {library}: model.json was changed; fit again, or take "
+            "it from where it came from"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,13 @@ from torch.nn import functional
 
 from regraft.core.errors import PlanError
 from regraft.core.randomness import numpy_generator, torch_randomness
-from regraft.engine import execute
 from regraft.engine.train_stage import TrainStageRun
 from regraft.linking import Grafted
 from regraft.plans import Plan
 from regraft.terms.combine import balanced_weights, project_conflicts
 from tests.engine.conftest import Bench
 from tests.engine.test_loop_parity import labels, logits, pixels
-from tests.engine.test_resume import bare_lines, stop, weights
+from tests.engine.test_resume import assert_resumes
 
 STEPS = 5
 CHANGES = (
@@ -187,13 +187,7 @@ def test_what_was_learned_resumes_to_the_bit(
         "streams.target.batch=24",
     )
     plan = two_terms(bench, first, "{learned: alignment, start: 0.3}", *changes)
-    whole = bench.open(plan)
-    execute(whole)
-    stop(bench.open(plan, folder=tmp_path, checkpoint_seconds=0.0), 3, monkeypatch)
-    resumed = bench.open(plan, folder=tmp_path, checkpoint_seconds=0.0)
-    execute(resumed)
-    assert weights(resumed) == weights(whole)
-    assert bare_lines(resumed.history.lines) == bare_lines(whole.history.lines)
+    whole = assert_resumes(partial(bench.open, plan), tmp_path, after=3, monkeypatch=monkeypatch)
     line = whole.history.lines[-1]
     assert set(line["weights"]) == {"supervised", "entropy"}
     assert line["weights"]["entropy"] != 0.3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from tests.engine.test_loop_parity import (
     pixels,
     with_average,
 )
-from tests.engine.test_resume import bare_lines, stop, weights
+from tests.engine.test_resume import assert_resumes, weights
 
 LWF = {"computes": "lwf", "models": ["student", "source"]}
 TERMS = (
@@ -115,13 +116,7 @@ def test_a_run_with_a_taught_teacher_resumes_to_the_bit(
 ) -> None:
     plan = bench.plan("lpft:2", "stop.epochs=2", "streams.target.batch=16")
     plan = with_terms(plan, (*TERMS, LWF), teach=True)
-    whole = bench.open(plan)
-    execute(whole)
-    stop(bench.open(plan, folder=tmp_path, checkpoint_seconds=0.0), 3, monkeypatch)
-    resumed = bench.open(plan, folder=tmp_path, checkpoint_seconds=0.0)
-    execute(resumed)
-    assert weights(resumed) == weights(whole)
-    assert bare_lines(resumed.history.lines) == bare_lines(whole.history.lines)
+    whole = assert_resumes(partial(bench.open, plan), tmp_path, after=3, monkeypatch=monkeypatch)
     line = [one for one in whole.history.lines if one["kind"] == "train"][-1]
     assert set(line["terms"]) == {"supervised", "distillation", "distil-features", "l2sp", "bss", "lwf"}
     assert all(value > 0 for value in line["terms"].values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from regraft.tasks import make_task
 from regraft.terms.solvers.ridge import solve_ridge
 from tests.engine.conftest import Bench
 from tests.engine.test_combining import CHANGES, STEPS
-from tests.engine.test_resume import bare_lines, stop, weights
+from tests.engine.test_resume import assert_resumes
 
 
 def source_data(bench: Bench) -> StreamData:
@@ -108,13 +109,7 @@ def test_they_resume_to_the_bit_and_leave_no_trace_in_the_bundle(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = bench.plan("joint:learned", "stages.tune.stop={steps: 6, keep: last}", "streams.source.batch=16")
-    whole = open_joint(bench, plan)
-    execute(whole)
-    stop(open_joint(bench, plan, folder=tmp_path, checkpoint_seconds=0.0), 3, monkeypatch)
-    resumed = open_joint(bench, plan, folder=tmp_path, checkpoint_seconds=0.0)
-    execute(resumed)
-    assert weights(resumed) == weights(whole)
-    assert bare_lines(resumed.history.lines) == bare_lines(whole.history.lines)
+    whole = assert_resumes(partial(open_joint, bench, plan), tmp_path, after=3, monkeypatch=monkeypatch)
     line = whole.history.lines[-1]
     assert set(line["weights"]) == {"supervised", "supervised 2"}
     assert 0 < line["weights"]["supervised"] != line["weights"]["supervised 2"] == 1.0

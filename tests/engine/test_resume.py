@@ -9,7 +9,7 @@ import resource
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,23 @@ def stop(work: Any, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
         stop_after(steps, patch)
         with pytest.raises(Stopped):
             execute(work)
+
+
+def assert_resumes(
+    opened: Callable[..., Any], folder: Path, *, after: int, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """Stop what ``opened`` opens after so many steps and go on: all is as in one that was not stopped.
+
+    Returns the latter, carried out.
+    """
+    whole = opened()
+    execute(whole)
+    stop(opened(folder=folder, checkpoint_seconds=0.0), after, monkeypatch)
+    resumed = opened(folder=folder, checkpoint_seconds=0.0)
+    execute(resumed)
+    assert weights(resumed) == weights(whole)
+    assert bare_lines(resumed.history.lines) == bare_lines(whole.history.lines)
+    return whole
 
 
 def bare_lines(lines: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from regraft.engine import execute
 from regraft.engine.slices import WHOLE, Slice
 from regraft.engine.train_stage import TrainStageRun
 from regraft.targets import Target, prepare
 from regraft.terms import Term
 from tests.engine.conftest import Bench
-from tests.engine.test_resume import bare_lines, stop, weights
+from tests.engine.test_resume import assert_resumes
 from tests.strategies import tiny
 from tests.strategies.conftest import pictures_of_digits
 
@@ -105,13 +105,7 @@ def test_a_run_that_goes_on_remembers_the_same_bits(
     changes: tuple[str, ...], bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = bench.plan("bi-tuning:1", *CHANGES, *changes)
-    whole = bench.open(plan)
-    execute(whole)
-    stop(bench.open(plan, folder=tmp_path, checkpoint_seconds=0.0), 4, monkeypatch)
-    resumed = bench.open(plan, folder=tmp_path, checkpoint_seconds=0.0)
-    execute(resumed)
-    assert weights(resumed) == weights(whole)
-    assert bare_lines(resumed.history.lines) == bare_lines(whole.history.lines)
+    whole = assert_resumes(partial(bench.open, plan), tmp_path, after=4, monkeypatch=monkeypatch)
     assert whole.history.lines[-1]["terms"]["bi-tuning"] > 0.5
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from regraft.engine import execute
 from regraft.engine.train_stage import TrainStageRun
 from regraft.engine.validation import Validation, losses
 from tests.engine.conftest import Bench, last_line
-from tests.engine.test_resume import bare_lines, stop, weights
+from tests.engine.test_resume import assert_resumes
 
 WORSE = ("stop.epochs=1", "groups.0.rate=3", "groups.1.rate=0.3", "optimiser.clip=null")
 
@@ -41,13 +42,7 @@ def test_whether_it_was_trained_is_known_to_a_run_that_goes_on(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = bench.plan("lpft:1", "stop.epochs=2", "stop.keep=last", whole=True)
-    whole = bench.open(plan)
-    execute(whole)
-    stop(bench.open(plan, folder=tmp_path, checkpoint_seconds=0.0), 3, monkeypatch)
-    resumed = bench.open(plan, folder=tmp_path, checkpoint_seconds=0.0)
-    execute(resumed)
-    assert weights(resumed) == weights(whole)
-    assert bare_lines(resumed.history.lines) == bare_lines(whole.history.lines)
+    assert_resumes(partial(bench.open, plan), tmp_path, after=3, monkeypatch=monkeypatch)
 
 
 @pytest.mark.parametrize(("measure", "kept"), [("loss", 0), ("calibrated loss", 1)])

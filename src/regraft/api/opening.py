@@ -47,6 +47,17 @@ def open_models(
     return opened
 
 
+def check_companions(plan: Plan, student: Source) -> None:
+    """Raise :class:`SourceError` for a model beside the student that no source is known for.
+
+    Nothing is read of its weights. What a builder of the user's own builds is left to him who hands it over.
+    """
+    for spec in plan.models.values():
+        known = spec.average_of is not None or spec.source == student.name
+        if not known and not takes_option(spec.source, "builder"):
+            find_network(spec.source, **spec.options)
+
+
 def _open_model(spec: ModelSpec, given: Mapping[str, Source], builder: Any, network: Any) -> Opened:
     if not spec.network:
         source = given.get(spec.source) or find(spec.source, **_with_builder(spec.options, builder))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from regraft.api.fit import fit
-from regraft.api.opening import check_folder, link_of, open_models, open_pair
+from regraft.api.opening import check_companions, check_folder, link_of, open_models, open_pair
 from regraft.api.plan import as_plan, plan as make_plan
 from regraft.core.console import say
 from regraft.engine import Run, Settings, check_plan
@@ -135,6 +135,7 @@ def prepare_plan(
         train_size=train_size,
         settings=changes,
     )
+    check_companions(written, link.source)
     return written, link
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import difflib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -28,7 +31,10 @@ def change_plan(plan: Plan, settings: list[str]) -> Plan:
         if not separator or not key:
             raise PlanError(f"--set wants KEY=VALUE, as in stop.epochs=5; got {setting!r}")
         if not _apply(data, key.strip().split("."), _value(text, setting)):
-            raise PlanError(f"--set {key}: the plan has no such key. `regraft plan DATA` prints what it has.")
+            near = _near(data, key.strip())
+            raise PlanError(
+                f"--set {key}: the plan has no such key{near}. `regraft plan DATA` prints its keys"
+            )
     return plan_from_data(data, origin="the plan with its --set values")
 
 
@@ -53,6 +59,30 @@ def _apply(data: dict[str, Any], path: list[str], value: Any) -> bool:
         return _set(data, path, value)
     found = [_set(stage, path, value) for stage in data["stages"]]
     return any(found)
+
+
+def _near(data: dict[str, Any], key: str) -> str:
+    """``; did you mean stop.epochs?`` where a key that is there differs from what was typed in one part."""
+    names = set(_keys(data))
+    parts = key.split(".")
+    for place, part in enumerate(parts):
+        for near in difflib.get_close_matches(part, names - {part}, n=3):
+            path = [*parts[:place], near, *parts[place + 1 :]]
+            if _apply(copy.deepcopy(data), path, None):
+                return f"; did you mean {'.'.join(path)}?"
+    return ""
+
+
+def _keys(node: Any) -> Iterator[str]:
+    """Names of keys, stages and terms anywhere in a plan."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _keys(item)
+    elif isinstance(node, dict):
+        yield from (str(node[name]) for name in ("name", "computes") if name in node)
+        for key, value in node.items():
+            yield key
+            yield from _keys(value)
 
 
 def _set(node: Any, path: list[str], value: Any) -> bool:

@@ -69,7 +69,11 @@ MISTAKES = [
         2,
         "the outputs are words",
     ),
-    ("plan {photos} --set nothing.here=3", 1, "the plan has no such key. `regraft plan DATA` prints its keys"),
+    (
+        "plan {photos} --set nothing.here=3",
+        1,
+        "the plan has no such key. `regraft plan DATA` prints its keys",
+    ),
     ("plan {photos} --strategy lpft --set stop.epoch=3", 1, r"did you mean stop\.epochs\?"),
     ("plan {photos} --strategy distil:nothing", 1, "there is no source 'nothing'"),
     ("plan", 2, "regraft plan wants DATA, or --list for the strategies"),

@@ -13,7 +13,17 @@ from regraft.report._data import tasks_in_words
 from regraft.report._figures import deciding_metric
 from regraft.report._folder import RunFolder
 from regraft.report._proof import badge, deciding_contrast
-from regraft.report._words import count, difference, is_number, moment, seconds, sentence, share, shortened
+from regraft.report._words import (
+    count,
+    counted,
+    difference,
+    is_number,
+    moment,
+    seconds,
+    sentence,
+    share,
+    shortened,
+)
 
 _SECRET = re.compile(r"^--?(?:token|api[-_]?key|password)(=|$)", re.IGNORECASE)
 
@@ -132,7 +142,7 @@ def _gain(evidence: dict[str, Any]) -> Tile | None:
 def _machine(run: dict[str, Any]) -> str:
     threads = run.get("threads")
     told = [str(run.get("backend") or ""), str(run.get("device") or "")]
-    told.append(f"{threads} threads" if threads else "")
+    told.append(counted(threads, "thread") if threads else "")
     return ", ".join(filter(None, told))
 
 

@@ -137,6 +137,8 @@ def carry_out(bench: Bench, records: Records, trials: Sequence[Trial]) -> None:
     """Run what has no record yet, and say how long the rest will take."""
     todo, start = records.missing(trials), time.monotonic()
     for number, trial in enumerate(todo, 1):
+        if not records.missing([trial]):  # another process was faster
+            continue
         record = bench.run(trial)
         records.add(record)
         left = (time.monotonic() - start) / number * (len(todo) - number)

@@ -76,3 +76,22 @@ def test_labels_of_some_outputs_are_not_enough(text_run: Path, summaries_csv: Pa
         rg.evaluate(text_run, summaries_csv, label="python")
     with pytest.raises(DataError, match="name one column for each output"):
         rg.evaluate(text_run, photos)
+
+
+def test_figures_for_each_value_of_a_column(text_run: Path, summaries_csv: Path, tmp_path: Path) -> None:
+    rows = summaries_csv.read_text().splitlines()
+    path = tmp_path / "sites.csv"
+    path.write_text(
+        "\n".join([f"{rows[0]},site", *(f"{row},{'ab'[n % 2]}" for n, row in enumerate(rows[1:]))])
+    )
+    outputs = rg.evaluate(text_run, path, slices=["site"])["outputs"]
+    for figures in outputs.values():
+        assert [one["column"] for one in figures["slices"]] == ["site", "site"]
+        assert sum(one["count"] for one in figures["slices"]) == figures["count"]
+    words = outputs["words"]
+    whole = np.average(
+        [one["figure"] for one in words["slices"]], weights=[one["count"] for one in words["slices"]]
+    )
+    assert whole == pytest.approx(words["metrics"]["accuracy"]["value"])
+    with pytest.raises(DataError, match="there is no slices' column 'sites'"):
+        rg.evaluate(text_run, path, slices=["sites"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from regraft.core.console import say
 from regraft.core.errors import DataError, UsageError
 from regraft.core.task_spec import TaskSpec
 from regraft.engine import Run
-from regraft.evidence import Ledger, final_figures
+from regraft.evidence import Closer, Ledger, Temperature, final_figures
 from regraft.targets import Target, load_target, prepare
+from regraft.targets.aside import columns_aside
 from regraft.targets.known import known
 from regraft.targets.loading import has_columns
 from regraft.targets.together import join
@@ -25,6 +26,7 @@ def evaluate(
     *,
     builder: Any = None,
     max_unreadable: float = 0.05,
+    slices: Sequence[str] = (),
     **columns: Any,
 ) -> dict[str, Any]:
     """Score a run's model on other labelled data, all of it.
@@ -35,13 +37,19 @@ def evaluate(
 
     A run on several targets together is scored on data of some of them, by name: ``{"cells": "new-cells/"}``;
     figures are those of their outputs.
+
+    ``slices`` are columns of the data (``folder`` of a folder of images, ``NAME.COLUMN`` of several targets):
+    figures are also given for each of their values, see :func:`regraft.targets.aside.columns_aside`.
+    Calibration stands there with and without the temperature that the run ended with.
     """
     opened = run if isinstance(run, Run) else Run.load(run, builder=builder)
     predictor = opened.predictor
     specs = tuple(task.spec for task in predictor.tasks)
     target = _target(opened, data, specs, columns)
     _tell_seen(opened, target)
+    aside = columns_aside(target, slices)  # before anything is run: a name may be wrong
     prepared = prepare(target, predictor.preprocessing, max_unreadable=max_unreadable)
+    aside = columns_aside(prepared.target, slices) if len(prepared.target) < len(target) else aside
     test = prepared.target.test
     logits = predictor.logits_of(prepared.inputs, test, backend="auto")
     asked = {spec.name for spec in prepared.target.tasks}
@@ -50,7 +58,20 @@ def evaluate(
         for task in predictor.tasks
         if task.spec.name in asked
     }
-    return final_figures(prepared.target, scores, Ledger())
+    closer = Closer(temperatures=_temperatures(opened), columns=aside)
+    return final_figures(prepared.target, scores, Ledger(), closer=closer)
+
+
+def _temperatures(run: Run) -> dict[str, Temperature]:
+    """Those that the run's own figures tell of, where they do: other versions of regraft left none."""
+    if not (run.folder / "metrics.json").is_file():
+        return {}
+    found = {}
+    for name, figures in run.metrics["outputs"].items():
+        told = (figures.get("calibration") or {}).get("temperature")
+        if told:
+            found[name] = Temperature(told["value"], told["applied"], told["examples"])
+    return found
 
 
 def _target(run: Run, data: Any, specs: tuple[TaskSpec, ...], columns: dict[str, Any]) -> Target:

@@ -10,10 +10,12 @@ import numpy as np
 import torch
 
 from regraft.api.beginning import BEGUN
+from regraft.api.temperatures import temperatures_of
 from regraft.core.files import write_json
 from regraft.engine import Checkpoints, Opened, Run, Workspace, write_model
-from regraft.evidence import Ledger, final_figures
+from regraft.evidence import Closer, Ledger, final_figures
 from regraft.report import write_card, write_report
+from regraft.targets.aside import columns_aside
 
 
 def finish(run: Run, work: Workspace, opened: Opened, start: float) -> None:
@@ -26,7 +28,7 @@ def finish(run: Run, work: Workspace, opened: Opened, start: float) -> None:
     whole = work.target.origin.get("whole")
     write_model(run.folder, model, network, work.tasks, weights=source, whole=whole)
     ledger = Ledger.from_json(run.facts.get("ledger", []))
-    metrics = _final_metrics(work, ledger, logits)
+    metrics = _final_metrics(run, work, ledger, logits)
     write_json(run.folder / "metrics.json", metrics)
     work.spend("total", time.monotonic() - start)
     run.note(
@@ -57,10 +59,14 @@ def close(run: Run) -> None:
     Checkpoints(run.folder / "checkpoints").clear()
 
 
-def _final_metrics(work: Workspace, ledger: Ledger, logits: dict[str, np.ndarray]) -> dict[str, Any]:
+def _final_metrics(
+    run: Run, work: Workspace, ledger: Ledger, logits: dict[str, np.ndarray]
+) -> dict[str, Any]:
     target = work.target
     scores = {name: task.scores(logits[name]) for name, task in work.tasks.items()}
-    return final_figures(target, scores, ledger)
+    columns = columns_aside(target.select(target.test), run.facts.get("slices", []))
+    closer = Closer(temperatures=temperatures_of(work), columns=columns)
+    return final_figures(target, scores, ledger, closer=closer)
 
 
 def _seconds(work: Workspace) -> dict[str, Any]:

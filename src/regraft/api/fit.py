@@ -20,12 +20,12 @@ from regraft.api.beginning import (
 from regraft.api.finishing import close, finish
 from regraft.api.opening import check_folder, link_of, open_models
 from regraft.api.plan import as_plan
+from regraft.api.records import write_records, write_unreadable
 from regraft.api.streams import OtherData, find_streams, find_streams_again, prepare_streams, record_streams
 from regraft.api.whereabouts import find_data
 from regraft.core.console import say
 from regraft.core.disk import full_disk_told, is_full_disk
 from regraft.core.errors import ResumeError, UnreadableError
-from regraft.core.files import write_csv, write_json
 from regraft.engine import (
     Checkpoints,
     History,
@@ -45,11 +45,10 @@ from regraft.engine.opened import inputs_apart
 from regraft.engine.processes import Processes, SharedCheckpoints, joined
 from regraft.engine.stream_data import StreamData
 from regraft.inference.cache import keep_within
-from regraft.linking import Link
-from regraft.linking.saving import describe_link
 from regraft.plans import Plan, plan_hash, write_plan
 from regraft.sources import Source
-from regraft.targets import Draw, Prepared, Target, check_reads, load_target, prepare
+from regraft.targets import Prepared, Target, check_reads, load_target, prepare
+from regraft.targets.aside import columns_aside
 
 
 def fit(
@@ -63,6 +62,7 @@ def fit(
     streams: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
+    slices: Sequence[str] = (),
     command: Sequence[str] = (),
 ) -> Run:
     """Carry out a plan on a target and write the bundle.
@@ -95,6 +95,9 @@ def fit(
         Device, threads, backend.
     max_unreadable
         The share of examples that may turn out unreadable.
+    slices
+        Columns of the data for whose values the final figures are also given; ``folder`` of a folder of
+        images, ``NAME.COLUMN`` of several targets.
 
     Raises
     ------
@@ -115,6 +118,7 @@ def fit(
         check_reads(opened["student"].network.preprocessing, data)
         settings.apply()
         check_loggers(settings.loggers)
+        columns_aside(data.select(data.test), slices)  # a name may be wrong
         processes.same(data=data.fingerprint, plan=plan_hash(written))
         with _held(Path(out), processes):
             others = find_streams(written, streams, Path(out) if processes.leads else None)
@@ -122,6 +126,8 @@ def fit(
             run = _begin(
                 Path(out), written, kept, settings, opened, builder, max_unreadable, command, processes
             )
+            if slices:
+                run.note(slices=list(slices))
             if others:
                 run.note(streams={name: {"origin": other.origin} for name, other in others.items()})
             return _carry_out(run, written, kept, settings, opened, processes, others)
@@ -262,7 +268,7 @@ def _status(run: Run, processes: Processes) -> Iterator[None]:
     except Exception as error:
         try:
             if isinstance(error, UnreadableError) and run.writes:
-                _write_unreadable(run, error.unreadable)
+                write_unreadable(run, error.unreadable)
             run.note(status="failed", outcome=str(error))
         except OSError as second:
             # A full disk cannot take the note either; what run.json said before is whole, and the first error
@@ -351,7 +357,7 @@ def _open(
     headed = headed_tasks(plan, tasks, others)
     links = {name: link_of(plan, name, pair, headed) for name, pair in opened.items()}
     if run.writes:
-        _write_records(run, target, draw, links, others)
+        write_records(run, target, draw, links, others)
     folder = run.folder / "checkpoints"
     return open_workspace(
         plan,
@@ -367,32 +373,3 @@ def _open(
         others=others,
         own_inputs=inputs_apart(opened, prepared),
     )
-
-
-def _write_records(
-    run: Run, target: Target, draw: Draw, links: dict[str, Link], others: Mapping[str, StreamData]
-) -> None:
-    """What is known before anything is trained: data, links, what could not be read."""
-    summary = target.summary()
-    summary["parts"] = {
-        "train": len(draw.train),
-        "validation": len(draw.validation),
-        "test": len(target.test),
-    }
-    if others:
-        summary["streams"] = {
-            name: {"fingerprint": data.fingerprint, "examples": len(data.contents)}
-            for name, data in others.items()
-        }
-    write_json(run.folder / "target.json", summary)
-    write_json(
-        run.folder / "link.json", {"models": {name: describe_link(link) for name, link in links.items()}}
-    )
-    _write_unreadable(run, [(bad.item, bad.reason) for bad in target.unreadable])
-
-
-def _write_unreadable(run: Run, unreadable: Sequence[tuple[str, str]]) -> None:
-    rows = [{"item": item, "reason": reason} for item, reason in unreadable]
-    write_csv(run.folder / "unreadable.csv", ("item", "reason"), rows)
-    if rows:
-        say(f"{len(rows)} examples could not be read; they are named in {run.folder / 'unreadable.csv'}")

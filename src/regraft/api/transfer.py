@@ -36,6 +36,7 @@ def transfer(
     streams: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
+    slices: Sequence[str] = (),
     command: Sequence[str] = (),
     **options: Any,
 ) -> Run:
@@ -63,7 +64,7 @@ def transfer(
         A plan to carry out instead of writing one.
     maps, waivers
         See :func:`regraft.link`: renamings of source tensors, patterns of rows that are excused.
-    streams
+    streams, slices
         See :func:`regraft.fit`.
     settings
         Device, threads, backend.
@@ -102,6 +103,7 @@ def transfer(
         streams=streams,
         settings=settings,
         max_unreadable=max_unreadable,
+        slices=slices,
         command=command,
     )
 

@@ -193,6 +193,22 @@ MaxUnreadable = Annotated[
         min=0.0, max=1.0, help="Share of examples that may turn out unreadable.", rich_help_panel=_DATA
     ),
 ]
+Slices = Annotated[
+    str | None,
+    typer.Option(
+        "--slices",
+        metavar="COLUMN[,COLUMN]",
+        help="Columns of the data: figures are also given for each of their values, numbers in quarters, and "
+        "what is worse than the rest is marked. `folder`: the folders below those of the classes; "
+        "NAME.COLUMN: of one of several targets.",
+        rich_help_panel=_DATA,
+    ),
+]
+
+
+def names_of(text: str | None) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name for name in (part.strip() for part in (text or "").split(",")) if name)
 
 
 def open_target(

@@ -60,18 +60,20 @@ def evaluate(
     label: o.Label = None,
     image: o.Image = None,
     text: o.Text = None,
+    slices: o.Slices = None,
     builder: o.BuilderOption = None,
     json: o.AsJson = False,
 ) -> None:
     """Score a run's model on other labelled data.
 
     Of a run on several targets, NAME=DATA says whose data they are: `regraft evaluate runs/both cells=new/`.
+    `--slices camera` shows where it does worse: `regraft evaluate runs/cells new.csv --slices camera,age`.
     """
     from regraft.api.evaluate import evaluate as run_evaluate
 
     found = o.find_data(data)
     columns = o.columns_of(found, {"label": label, "image": image, "text": text})
-    metrics = run_evaluate(folder, found, builder=builder, **columns)
+    metrics = run_evaluate(folder, found, builder=builder, slices=o.names_of(slices), **columns)
     if json:
         o.print_json(metrics)
         return
@@ -86,6 +88,30 @@ def metric_lines(metrics: dict[str, Any]) -> list[str]:
         lines.append(f"{output} ({figures['task']}), {figures['count']} labelled examples")
         for name, figure in figures["metrics"].items():
             lines.append(f"  {name:20} {_interval(figure)}")
+        lines += _calibration_lines(figures.get("calibration"))
+        lines += slice_lines(figures)
+    return lines
+
+
+def _calibration_lines(told: dict[str, Any] | None) -> list[str]:
+    """How true the probabilities are; what examples this few would show anyway stands behind it."""
+    if not told:
+        return []
+    error = told["model"]["ece_equal_mass"]
+    words = f"{error['debiased']:.1%} ({error['low']:.1%} to {error['high']:.1%})"
+    most = error["if_calibrated"]["high"]
+    note = f"uncorrected {error['value']:.1%}; true probabilities would show up to {most:.1%}"
+    return [f"  {'calibration error':20} {words}, {note}"]
+
+
+def slice_lines(figures: dict[str, Any]) -> list[str]:
+    """A line for each slice; those that are worse than the rest are marked."""
+    deciding = figures["metrics"][figures["deciding"]]
+    lines = []
+    for one in figures.get("slices", []):
+        shown = {**deciding, "value": one["figure"], "low": one["low"], "high": one["high"]}
+        mark = f"  worse than the rest, p = {one['adjusted']:.2g}" if one["worse"] else ""
+        lines.append(f"  {one['column']} = {one['value']}: {_interval(shown)}, {one['count']} examples{mark}")
     return lines
 
 

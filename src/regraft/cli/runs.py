@@ -10,6 +10,7 @@ import typer
 
 from regraft.cli import options as o
 from regraft.cli.beside_plan import refuse_beside_plan
+from regraft.cli.results import slice_lines
 
 if TYPE_CHECKING:
     from regraft.engine import Run
@@ -46,6 +47,7 @@ def fit(
     test_size: o.TestSize = None,
     test_salt: o.TestSalt = "",
     max_unreadable: o.MaxUnreadable = 0.05,
+    slices: o.Slices = None,
     per_class: o.PerClass = None,
     train_size: o.TrainSize = None,
     seed: o.Seed = 0,
@@ -116,6 +118,7 @@ def fit(
             sharding=sharding,
         ),
         max_unreadable=max_unreadable,
+        slices=o.names_of(slices),
         command=["regraft", *sys.argv[1:]],
         **o.source_options(size, builder),
     )
@@ -168,5 +171,8 @@ def _show(run: Run, json: bool) -> None:
         o.print_json({"folder": str(run.folder), "run": run.facts, "metrics": run.metrics})
         return
     print(run.facts["outcome"])
+    for figures in run.metrics["outputs"].values():
+        for line in slice_lines(figures):
+            print(line)
     print(f"report: {run.folder / 'report.html'}")
     print(f"did it help?  regraft prove {run.folder}")

@@ -2,7 +2,8 @@
 
 from regraft.evidence.arms import Arm, ArmResult
 from regraft.evidence.baseline import BaselineArm
-from regraft.evidence.figures import final_figures
+from regraft.evidence.calibration import Temperature
+from regraft.evidence.figures import Closer, final_figures
 from regraft.evidence.judge import judge
 from regraft.evidence.ledger import Ledger
 from regraft.evidence.table import evidence_table
@@ -14,8 +15,10 @@ __all__ = [
     "Arm",
     "ArmResult",
     "BaselineArm",
+    "Closer",
     "Evidence",
     "Ledger",
+    "Temperature",
     "TrainedArm",
     "Trials",
     "evidence_table",

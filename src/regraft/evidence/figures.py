@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from regraft.core.bootstrap import Interval, bootstrap_interval, share_interval
 from regraft.core.errors import UsageError
 from regraft.core.seal import Ledger
 from regraft.core.task_spec import TaskSpec
-from regraft.evidence.mistakes import confusion, per_class, residuals, worst
+from regraft.evidence.calibration import Temperature, calibration
+from regraft.evidence.mistakes import confused, confusion, per_class, residuals, worst
+from regraft.evidence.slices import slices
 from regraft.targets import Target
 from regraft.tasks import Metric, make_task
 
@@ -20,8 +23,29 @@ _MOST, _LEAST = 1000, 200  # resamples
 _WORK = 2e8  # numbers to resample in all, beyond which fewer resamples are drawn
 
 
+@dataclass(frozen=True)
+class Closer:
+    """What else the figures are looked at by.
+
+    Attributes
+    ----------
+    temperatures
+        By output: adds calibration before and after it.
+    columns
+        By name, a word or None for each example of the test part: adds the metric for each value.
+    """
+
+    temperatures: Mapping[str, Temperature] = field(default_factory=dict)
+    columns: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+
+
 def final_figures(
-    target: Target, scores: Mapping[str, np.ndarray], ledger: Ledger, *, purpose: str = "final figures"
+    target: Target,
+    scores: Mapping[str, np.ndarray],
+    ledger: Ledger,
+    *,
+    purpose: str = "final figures",
+    closer: Closer | None = None,
 ) -> dict[str, Any]:
     """Score predictions for the test part; the ledger records that its labels were read.
 
@@ -33,18 +57,20 @@ def final_figures(
         By output, decoded scores (``Task.scores``) of ``target.test`` in its order.
     ledger
         Counts the reading of test labels.
+    closer
+        What else to look at.
 
     Returns
     -------
     dict
         ``metrics.json``: by output every metric of its task with a 95% bootstrap interval over test examples,
-        confusion, figures per class, residuals and the most confidently wrong examples. A figure that is
-        undefined is None.
+        confusion, figures per class, calibration, residuals, the most confidently wrong examples, and slices
+        where columns are given. A figure that is undefined is None.
     """
     _check(target, scores)
     labels = target.open_test(ledger, purpose)
     outputs = {
-        spec.name: _figures_of(target, spec, scores[spec.name], labels[spec.name])
+        spec.name: _figures_of(target, spec, scores[spec.name], labels[spec.name], closer or Closer())
         for spec in target.tasks
         if spec.name in scores
     }
@@ -67,11 +93,13 @@ def _check(target: Target, scores: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def _figures_of(target: Target, spec: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def _figures_of(
+    target: Target, spec: TaskSpec, scores: np.ndarray, labels: np.ndarray, closer: Closer
+) -> dict[str, Any]:
     task = make_task(spec)
     there = task.present(labels)
     known, truth, examples = scores[there], labels[there], target.test[there]
-    return {
+    figures = {
         "task": spec.kind,
         "classes": list(spec.classes),
         "count": len(truth),
@@ -79,10 +107,20 @@ def _figures_of(target: Target, spec: TaskSpec, scores: np.ndarray, labels: np.n
         "deciding": task.metrics[0].name,
         "metrics": {metric.name: metric_json(metric, known, truth) for metric in task.metrics},
         "confusion": confusion(spec, known, truth),
+        "confused": confused(spec, known, truth),
         "per_class": per_class(spec, known, truth),
+        "calibration": calibration(task, known, truth, closer.temperatures.get(spec.name)),
         "residuals": residuals(spec, known, truth),
         "worst": worst(target, spec, examples, known, truth),
     }
+    if closer.columns:
+        columns = {name: _where(values, there) for name, values in closer.columns.items()}
+        figures["slices"] = [one.to_json() for one in slices(task.metrics[0], known, truth, columns)]
+    return figures
+
+
+def _where(values: Sequence[str | None], there: np.ndarray) -> list[str | None]:
+    return [values[int(place)] for place in np.flatnonzero(there)]
 
 
 def metric_json(metric: Metric, scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from regraft.core.bootstrap import share_interval
 from regraft.core.task_spec import TaskSpec
 from regraft.targets import Target, thumbnail
 
 LARGEST_CONFUSION = 200  # classes; beyond, the matrix is left out
 _RESIDUALS = 2000
 _WORST = 24
+_CONFUSED = 20
 _THRESHOLD = 0.5
 
 
@@ -26,7 +28,11 @@ def confusion(spec: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> list[li
 
 
 def per_class(spec: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> dict[str, dict[str, Any]] | None:
-    """Precision, recall, F1 and count of every class; a share is None where nothing defines it."""
+    """Precision, recall, F1 and count of every class; a share is None where nothing defines it.
+
+    ``intervals`` holds a 95% interval of each, ``[low, high]``: Wilson's of precision and recall, which are
+    shares of the examples called so and of those that are so, and that of :func:`f1_interval`.
+    """
     if not spec.classes:
         return None
     truth, said = _indicators(spec, scores, labels)
@@ -37,6 +43,11 @@ def per_class(spec: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> dict[st
             "recall": _share(both[k], held[k]),
             "f1": _share(2 * both[k], held[k] + claimed[k]),
             "count": int(held[k]),
+            "intervals": {
+                "precision": _ends(both[k], claimed[k]),
+                "recall": _ends(both[k], held[k]),
+                "f1": f1_interval(int(both[k]), int(held[k] + claimed[k] - both[k])),
+            },
         }
         for k, name in enumerate(spec.classes)
     }
@@ -44,6 +55,51 @@ def per_class(spec: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> dict[st
 
 def _share(part: Any, whole: Any) -> float | None:
     return float(part / whole) if whole else None
+
+
+def _ends(part: Any, whole: Any) -> list[float] | None:
+    if not whole:
+        return None
+    interval = share_interval(float(part / whole), int(whole))
+    return [interval.low, interval.high]
+
+
+def f1_interval(both: int, either: int) -> list[float] | None:
+    """95% interval of F1 from the examples that are of a class or called so, ``either``, and ``both``.
+
+    F1 = 2 J / (1 + J) grows with J = both / either, a share of examples (Jaccard's): the ends are those of
+    J's Wilson interval.
+    """
+    ends = _ends(both, either)
+    return None if ends is None else [2 * end / (1 + end) for end in ends]
+
+
+def confused(spec: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]] | None:
+    """The pairs of classes that are mistaken most often, with which share of the true class and its interval.
+
+    Largest count first, 20 at most; None for tasks without exclusive classes.
+    """
+    if spec.kind not in ("binary", "multiclass"):
+        return None
+    kinds, said = len(spec.classes), scores.argmax(1)
+    wrong = said != labels
+    pairs, counts = np.unique(labels[wrong] * kinds + said[wrong], return_counts=True)
+    sizes = np.bincount(labels, minlength=kinds)
+    order = np.argsort(-counts, kind="stable")[:_CONFUSED]
+    return [_pair(spec, *divmod(int(pairs[at]), kinds), int(counts[at]), sizes) for at in order]
+
+
+def _pair(spec: TaskSpec, truth: int, said: int, count: int, sizes: np.ndarray) -> dict[str, Any]:
+    interval = share_interval(count / int(sizes[truth]), int(sizes[truth]))
+    return {
+        "label": spec.classes[truth],
+        "predicted": spec.classes[said],
+        "count": count,
+        "of": int(sizes[truth]),
+        "share": count / int(sizes[truth]),
+        "low": interval.low,
+        "high": interval.high,
+    }
 
 
 def _indicators(spec: TaskSpec, scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

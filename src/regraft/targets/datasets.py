@@ -12,7 +12,7 @@ import pyarrow as pa
 from regraft.core.errors import DataError, UsageError
 from regraft.core.optional import require
 from regraft.targets.assemble import assemble
-from regraft.targets.columns import ImageStructs, TableColumns, find_layout
+from regraft.targets.columns import ImageStructs, TableColumns, find_layout, require_column
 from regraft.targets.held import HeldDataset
 from regraft.targets.labels import tasks_json
 from regraft.targets.names import NumberedNames
@@ -92,6 +92,14 @@ def _joined(library: Any, dataset: Any) -> tuple[Any, list[str] | None]:
     if isinstance(dataset, library.Dataset):
         return dataset, None
     raise UsageError(f"from_dataset takes a Dataset, a DatasetDict or a folder; got {type(dataset).__name__}")
+
+
+def saved_column(path: Path, name: str) -> Any:
+    """A column of a saved data set, all its splits one behind the other; named classes by their names."""
+    library = require("datasets", "Reading Hugging Face data sets", "regraft[hf]")
+    rows, _ = _joined(library, _from_disk(library, path))
+    require_column(name, rows.column_names, "slices'", str(path))
+    return _label_values(library, rows, name)
 
 
 def _label_values(library: Any, rows: Any, name: str) -> Any:

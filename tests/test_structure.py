@@ -31,7 +31,7 @@ FLOORS = (
     ("engine", "strategies"),
     ("inference",),
     ("plans", "terms"),
-    ("linking",),
+    ("linking", "scores"),
     ("sources", "targets", "tasks"),
     ("core",),
 )

@@ -15,6 +15,7 @@ from regraft.cli.app import app
 from regraft.cli.options import seconds_of, streams_of
 from regraft.core.errors import UsageError
 from regraft.evidence import Evidence
+from regraft.scores import SCORES
 from regraft.strategies import STRATEGIES
 from tests.cli.conftest import Run
 
@@ -115,7 +116,9 @@ def test_what_to_cite(regraft: Run, image_run: Path) -> None:
     assert regraft("cite", "lpft:5").out.startswith("strategy lpft: Kumar et al.: Fine-tuning can distort")
     assert regraft("cite", "scratch").out == "scratch names no paper\n"
     every = json.loads(regraft("cite", "--json").out)["references"]
-    assert {one["name"] for one in every} == set(STRATEGIES) - {"scratch"}
+    named = {kind: {one["name"] for one in every if one["kind"] == kind} for kind in ("strategy", "score")}
+    assert named == {"strategy": set(STRATEGIES) - {"scratch"}, "score": set(SCORES)}
+    assert regraft("cite", "logme").out.startswith("score logme: You et al.: LogME: practical assessment")
     of_run = json.loads(regraft("cite", image_run, "--json").out)["references"]
     assert [(one["kind"], one["name"]) for one in of_run] == [
         ("strategy", "probe"),
@@ -124,6 +127,7 @@ def test_what_to_cite(regraft: Run, image_run: Path) -> None:
     wrong = regraft("cite", "nothing")
     assert wrong.status == 2
     assert "there is no strategy 'nothing'" in wrong.err
+    assert "did you mean 'logme'?" in regraft("cite", "logm").err
 
 
 def test_sources_are_listed(regraft: Run) -> None:

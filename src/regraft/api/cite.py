@@ -1,19 +1,22 @@
-"""``regraft cite``: what to cite for a strategy, or for all that a run used."""
+"""``regraft cite``: what to cite for a strategy, a score, a distance, or for all that a run used."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from regraft.core.errors import UsageError
+from regraft.core.spelling import did_you_mean
 from regraft.engine import Run
 from regraft.plans import Plan, TrainStage
+from regraft.scores import SCORES
 from regraft.strategies import STRATEGIES, find_strategy
 from regraft.terms import find_term
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One thing to cite: ``strategy``, ``term`` or ``source``, its name, and the paper or page."""
+    """One thing to cite: ``strategy``, ``score``, ``term`` or ``source``, its name, and the paper or page."""
 
     kind: str
     name: str
@@ -25,17 +28,39 @@ class Reference:
 
 
 def cite(what: str | Path | None = None) -> list[Reference]:
-    """What to cite for a strategy, for a run's folder, or for every strategy.
+    """What to cite for a strategy or a score, for a run's folder, or for every strategy and score.
 
     A run's references are those of its strategy, of the terms that it minimised and of its source, each once.
-    Raises :class:`UsageError` for what is neither a strategy nor the folder of a run.
+    Raises :class:`UsageError` for what is none of them.
     """
     if what is None:
-        return [Reference("strategy", name, kind.cite) for name, kind in STRATEGIES.items() if kind.cite]
+        return [one for one in (*_strategies(), *_scores()) if one.cite]
     if (Path(what) / "run.json").is_file():
         return _of_run(Run.load(what))
+    scores = [one for one in _scores() if one.name == what]
+    if scores:
+        return scores
+    if str(what).partition(":")[0] not in STRATEGIES:
+        raise UsageError(_nothing_called(str(what)))
     found = find_strategy(str(what))
     return [Reference("strategy", found.name, found.cite)] if found.cite else []
+
+
+def _strategies() -> list[Reference]:
+    return [Reference("strategy", name, kind.cite) for name, kind in STRATEGIES.items()]
+
+
+def _scores() -> list[Reference]:
+    return [Reference("score", one.name, one.cite) for one in SCORES.values()]
+
+
+def _nothing_called(name: str) -> str:
+    there = {"strategy": list(STRATEGIES), "score": list(SCORES)}
+    listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in there.items())
+    near = did_you_mean(name, [one for names in there.values() for one in names])
+    return (
+        f"there is no strategy {name!r}, no score and no run's folder of that name{near}. There are {listed}"
+    )
 
 
 def _of_run(run: Run) -> list[Reference]:

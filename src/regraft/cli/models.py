@@ -136,11 +136,14 @@ def _list_strategies(json: bool) -> None:
 
 def cite(
     what: Annotated[
-        str | None, typer.Argument(metavar="[STRATEGY|RUN]", help="A strategy, or the folder of a run.")
+        str | None,
+        typer.Argument(
+            metavar="[STRATEGY|SCORE|RUN]", help="A strategy, a score (logme), or the folder of a run."
+        ),
     ] = None,
     json: o.AsJson = False,
 ) -> None:
-    """Say what to cite: for a strategy, for all that a run used, or for every strategy."""
+    """Say what to cite: for a strategy or a score, for all that a run used, or for every one there is."""
     from regraft.api.cite import cite as find_references
 
     found = find_references(what)

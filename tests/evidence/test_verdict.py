@@ -1,6 +1,6 @@
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from regraft.evidence.contrasts import Contrast
 from regraft.evidence.judge import judge
 from regraft.evidence.ledger import Ledger
 from regraft.evidence.sentence import verdict_sentence
+from regraft.evidence.table import evidence_table
 from regraft.evidence.trials import Trials, run_trials
 from regraft.evidence.verdict import Evidence
 from regraft.targets import Draw, Target
@@ -266,3 +267,61 @@ def test_sentences(case: tuple[Verdict, float, float]) -> None:
 def test_an_error_is_better_or_worse_in_its_own_unit() -> None:
     said = verdict_sentence(contrast(Verdict.HELPED, 2.314, 1.1), RMSE, 0.4)
     assert "is 2.3 RMSE (95% interval 1.2 to 3.4) better than SVM on 32x32 pixels" in said
+
+
+def test_an_arm_that_leaves_the_best_in_doubt_is_named() -> None:
+    found, doubt = contrast(Verdict.HELPED, 0.032, 0.013), contrast(Verdict.INCONCLUSIVE, 0.01, 0.02)
+    doubt = replace(doubt, against="scratch, small network")
+    assert verdict_sentence(found, ACCURACY, 0.005, doubt=doubt) == (
+        f"INCONCLUSIVE: {PROBE} is 3.2 points of accuracy (95% interval 1.9 to 4.5) above {SVM}, over 8 "
+        "paired seeds, but it is not clear that it is more than 0.5 points of accuracy better than scratch, "
+        "small network too, which has no source either: +1.0, 95% interval -1.0 to +3.0."
+    )
+
+
+def test_the_chosen_reference_is_not_enough_where_another_arm_is_as_good(digits: Target) -> None:
+    features = pixels(digits)
+    noise = np.random.default_rng(0).normal(size=(len(digits), 5))
+    arms = [
+        RidgeArm(digits, features + 1, "ridge on pixels and one"),
+        Flattered(digits, noise, "ridge on noise", "scratch", uses_source=False),
+        RidgeArm(digits, features, "ridge on pixels", "scratch", uses_source=False),
+    ]
+    found = run_trials(arms, lambda seed: digits.draw(seed, train_size=200), seeds=SEEDS)
+    evidence = judge(found, digits, "label", Ledger())
+    assert evidence.reference == "ridge on noise"
+    assert [one.verdict for one in evidence.contrasts] == ["HELPED", "EQUIVALENT"]
+    assert evidence.verdict == "INCONCLUSIVE"
+    assert "better than ridge on pixels too, which has no source either" in evidence.sentence
+
+
+class Flattered(RidgeArm):
+    """An arm whose validation says that it is the best of all."""
+
+    def run(self, draw: Draw) -> ArmResult:
+        return replace(super().run(draw), validation=1.0)
+
+
+def test_the_null_and_the_power_are_stated(evidence: Evidence) -> None:
+    assert evidence.null.startswith(
+        "ridge on noise and the other arm have the same accuracy on the population"
+    )
+    assert (
+        "by no more than 0.5 points of accuracy (verdict: where that is so, HELPED or HARMED" in evidence.null
+    )
+    one = evidence.contrasts[0]
+    assert one.detectable > evidence.delta
+    assert one.p_equivalence > 0.95, "they are far apart"
+    assert "Power: a true difference of " in evidence_table(evidence)
+
+
+def test_files_of_other_versions_are_read(evidence: Evidence) -> None:
+    data = evidence.to_json()
+    older = {**data, "contrasts": [dict(one) for one in data["contrasts"]]}
+    for one in older["contrasts"]:
+        del one["p_equivalence"], one["detectable"]
+    read = Evidence.from_json(older)
+    assert np.isnan(read.contrasts[0].detectable)
+    assert (read.verdict, read.arms) == (evidence.verdict, evidence.arms)
+    later = {**data, "colour": "blue", "arms": [{**arm, "colour": "red"} for arm in data["arms"]]}
+    assert Evidence.from_json(later) == evidence

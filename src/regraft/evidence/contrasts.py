@@ -14,6 +14,8 @@ from regraft.core.statistics import (
     TestPart,
     Verdict,
     decide,
+    detectable,
+    equivalence_test,
     estimate,
     holm,
     sign_flip_test,
@@ -43,6 +45,10 @@ class Contrast:
         The same, adjusted for the number of contrasts.
     verdict
         What the unadjusted interval says beside delta.
+    p_equivalence
+        Of two one-sided tests for a difference of delta or more.
+    detectable
+        The true difference that would have been found to be more than delta with a probability of 80%.
     """
 
     arm: str
@@ -51,6 +57,8 @@ class Contrast:
     p: float
     p_holm: float
     verdict: Verdict
+    p_equivalence: float = float("nan")
+    detectable: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,16 @@ def same_examples(overlap: float) -> bool:
 def _contrasts(first: str, pairs: Sequence[tuple[str, Estimate]], delta: float) -> tuple[Contrast, ...]:
     p_values = [max(sign_flip_test(found.values), t_test(found)) for _, found in pairs]
     return tuple(
-        Contrast(first, name, found, p, adjusted, decide(found, delta))
+        Contrast(
+            arm=first,
+            against=name,
+            estimate=found,
+            p=p,
+            p_holm=adjusted,
+            verdict=decide(found, delta),
+            p_equivalence=equivalence_test(found, delta),
+            detectable=detectable(found, delta),
+        )
         for (name, found), p, adjusted in zip(pairs, p_values, holm(p_values), strict=True)
     )
 

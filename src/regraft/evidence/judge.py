@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from regraft.core.errors import DataError
 from regraft.core.seal import Ledger
-from regraft.core.statistics import Estimate
+from regraft.core.statistics import Estimate, Verdict, together
 from regraft.evidence.arms import Arm
 from regraft.evidence.baseline import spec_of
 from regraft.evidence.contrasts import Comparison, Contrast, compare, same_examples
-from regraft.evidence.sentence import verdict_sentence
+from regraft.evidence.deciding import choose, verdicts
+from regraft.evidence.sentence import null_sentence, verdict_sentence
 from regraft.evidence.trials import Trials
 from regraft.evidence.verdict import ArmFigures, ContrastFigures, Evidence
 from regraft.targets import Target
@@ -29,8 +30,9 @@ def judge(
     """The verdict on the first arm of the trials.
 
     Opens the test labels once. The reference is chosen by validation, so the labels decide nothing but the
-    figures. Without a ``delta`` half a point counts as a difference, for a regression half a percent of the
-    standard deviation of the pool's labels.
+    figures; what its choice adds to chance is allowed for (:mod:`regraft.evidence.deciding`). Without a
+    ``delta`` half a point counts as a difference, for a regression half a percent of the standard deviation
+    of the pool's labels.
     """
     task = make_task(spec_of(target, output))
     width = delta if delta is not None else _default_delta(target, task)
@@ -42,20 +44,37 @@ def judge(
             "a verdict needs at least 2, and hundreds to say much"
         )
     comparison = compare(trials, task, labels, width)
-    contrast = next(one for one in comparison.contrasts if one.against == reference.name)
-    return _evidence(trials, task, comparison, contrast, width)
+    return _evidence(trials, task, comparison, _decide(trials, comparison, reference, width), width)
 
 
 def choose_reference(trials: Trials, metric: Metric) -> Arm:
     """The arm without a source, other than the first, with the best mean validation metric."""
-    others = [arm for arm in trials.arms[1:] if not arm.uses_source]
-    sign = 1 if metric.higher_is_better else -1
+    others = _without_source(trials)
+    validation = [[result.validation for result in trials.results[arm.name]] for arm in others]
+    return others[int(choose(np.array(validation), higher_is_better=metric.higher_is_better))]
 
-    def figure(arm: Arm) -> float:
-        mean = float(np.mean([result.validation for result in trials.results[arm.name]]))
-        return -math.inf if math.isnan(mean) else sign * mean
 
-    return max(others, key=figure)
+def _without_source(trials: Trials) -> list[Arm]:
+    return [arm for arm in trials.arms[1:] if not arm.uses_source]
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """The contrast that decides, the verdict, and the contrast that stands in the way of a better one."""
+
+    contrast: Contrast
+    verdict: Verdict
+    doubt: Contrast | None
+
+
+def _decide(trials: Trials, comparison: Comparison, reference: Arm, delta: float) -> _Decision:
+    names = [arm.name for arm in _without_source(trials)]
+    contrasts = [one for one in comparison.contrasts if one.against in names]
+    chosen = [one.against for one in contrasts].index(reference.name)
+    found = together([one.estimate for one in contrasts])
+    verdict, by = verdicts(found, np.array(chosen), delta)
+    doubt = contrasts[int(by)] if by >= 0 else None
+    return _Decision(contrasts[chosen], Verdict(str(verdict)), doubt)
 
 
 def _default_delta(target: Target, task: Task) -> float:
@@ -66,14 +85,16 @@ def _default_delta(target: Target, task: Task) -> float:
 
 
 def _evidence(
-    trials: Trials, task: Task, comparison: Comparison, deciding: Contrast, delta: float
+    trials: Trials, task: Task, comparison: Comparison, decision: _Decision, delta: float
 ) -> Evidence:
-    metric = task.metrics[0]
+    metric, deciding = task.metrics[0], decision.contrast
     labels = round(float(np.mean([len(draw.train) + len(draw.validation) for draw in trials.draws])))
     same = same_examples(trials.overlap)
     return Evidence(
-        verdict=str(deciding.verdict),
-        sentence=verdict_sentence(deciding, metric, delta, labels=labels if same else None),
+        verdict=str(decision.verdict),
+        sentence=verdict_sentence(
+            deciding, metric, delta, labels=labels if same else None, doubt=decision.doubt
+        ),
         delta=delta,
         output=task.spec.name,
         metric={
@@ -84,7 +105,7 @@ def _evidence(
         seeds=tuple(draw.seed for draw in trials.draws),
         strategy_arm=deciding.arm,
         reference=deciding.against,
-        null=f"{deciding.arm} and the other arm have the same {metric.name} on the population",
+        null=null_sentence(deciding, metric, delta),
         budget_seconds=trials.budget_seconds,
         predicted_seconds=round(trials.predicted_seconds, 3),
         spent_seconds=round(trials.spent_seconds, 3),
@@ -125,4 +146,6 @@ def _contrast_figures(contrast: Contrast) -> ContrastFigures:
         p=contrast.p,
         p_holm=contrast.p_holm,
         verdict=str(contrast.verdict),
+        p_equivalence=contrast.p_equivalence,
+        detectable=contrast.detectable,
     )

@@ -7,12 +7,20 @@ from regraft.evidence.contrasts import Contrast
 from regraft.tasks import Metric
 
 
-def verdict_sentence(contrast: Contrast, metric: Metric, delta: float, *, labels: int | None = None) -> str:
+def verdict_sentence(
+    contrast: Contrast,
+    metric: Metric,
+    delta: float,
+    *,
+    labels: int | None = None,
+    doubt: Contrast | None = None,
+) -> str:
     """One sentence: the verdict, both arms, the difference and its interval, and over how many seeds.
 
     ``HELPED: probe on packaged:efficientnet-lite0 is 3.2 points of accuracy (95% interval 1.9 to 4.5) above
     SVM on 32x32 pixels, the best arm without a source, over 8 paired seeds.`` Where all seeds saw the same
-    examples, the number of these ``labels`` is said: the verdict is about them.
+    examples, the number of these ``labels`` is said: the verdict is about them. ``doubt`` is the contrast
+    with another arm without a source that leaves it open whether the strategy is beyond the best of them.
     """
     words = _Words(contrast.estimate, metric, delta)
     reference = f"{contrast.against}, the best arm without a source"
@@ -31,7 +39,30 @@ def verdict_sentence(contrast: Contrast, metric: Metric, delta: float, *, labels
             f"to tell whether that is more than {words.limit}: {words.signed_interval()}."
         ),
     }
+    if doubt is not None:
+        but = _doubted(contrast, doubt, metric, delta)
+        return f"{Verdict.INCONCLUSIVE}: {apart.removesuffix('.')}, but {but}"
     return f"{contrast.verdict}: {sentences[contrast.verdict]}"
+
+
+def _doubted(contrast: Contrast, doubt: Contrast, metric: Metric, delta: float) -> str:
+    """Why the verdict on the arm that validation chose is not one on the best arm without a source."""
+    words = _Words(doubt.estimate, metric, delta)
+    more = f"more than {words.limit} better than" if contrast.verdict is Verdict.HELPED else "as good as"
+    return (
+        f"it is not clear that it is {more} {doubt.against} too, which has no source either: "
+        f"{words.signed}, {words.signed_interval()}."
+    )
+
+
+def null_sentence(contrast: Contrast, metric: Metric, delta: float) -> str:
+    """The null hypotheses: that of the p-values, and that of the verdict with its error rate."""
+    limit = _Words(contrast.estimate, metric, delta).limit
+    return (
+        f"{contrast.arm} and the other arm have the same {metric.name} on the population (p-values); it "
+        f"differs from the best arm without a source by no more than {limit} (verdict: where that is so, "
+        "HELPED or HARMED is said in at most one case of 20)"
+    )
 
 
 class _Words:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from regraft.core.console import duration
 from regraft.evidence.verdict import ArmFigures, ContrastFigures, Evidence
 
@@ -19,6 +21,7 @@ def evidence_table(evidence: Evidence) -> str:
     lines = [f"{'arm':{_NAME}} {metric['name'] + unit:>22} {'a trial':>9} {'trained':>9}", "-" * 80]
     for arm in arms:
         lines += _arm_lines(arm, against.get(arm.name), percent)
+    lines += _power(against.get(evidence.reference), percent)
     lines += [f"left out: {sentence}" for sentence in evidence.cut]
     return "\n".join(lines)
 
@@ -31,6 +34,14 @@ def _arm_lines(arm: ArmFigures, contrast: ContrastFigures | None, percent: bool)
         gain = _interval(contrast.mean, contrast.low, contrast.high, percent, signed=True)
         lines.append(f"    the strategy is {gain} {'points ' if percent else ''}ahead: {contrast.verdict}")
     return lines
+
+
+def _power(contrast: ContrastFigures | None, percent: bool) -> list[str]:
+    if contrast is None or not math.isfinite(contrast.detectable):
+        return []
+    factor, digits, unit = (100, 1, " points") if percent else (1, 3, "")
+    size = f"{contrast.detectable * factor:.{digits}f}{unit}"
+    return [f"Power: a true difference of {size} would have been found four times in five."]
 
 
 def _interval(mean: float, low: float, high: float, percent: bool, *, signed: bool = False) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,11 @@ class ArmFigures:
 
 @dataclass(frozen=True)
 class ContrastFigures:
-    """The strategy against one arm; differences are positive where the strategy is better."""
+    """The strategy against one arm; differences are positive where the strategy is better.
+
+    ``p_equivalence`` is that of two one-sided tests for a difference of delta or more, ``detectable`` the
+    true difference that would have been called HELPED or HARMED with a probability of 80%.
+    """
 
     arm: str
     against: str
@@ -45,6 +49,8 @@ class ContrastFigures:
     p: float
     p_holm: float
     verdict: str
+    p_equivalence: float = math.nan
+    detectable: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Evidence:
         Names of the arms that the verdict compares: the reference is the best arm without a source, by mean
         validation metric.
     null
-        The hypothesis that p-values are about.
+        The hypotheses that p-values and the verdict are about.
     cut
         What the budget left out, in sentences.
     labels
@@ -95,10 +101,13 @@ class Evidence:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Evidence:
         """From ``evidence.json``."""
-        values = dict(data)
-        values["arms"] = tuple(ArmFigures(**_tuples(arm, "validation", "test")) for arm in data["arms"])
+        values = _known(cls, data)
+        values["arms"] = tuple(
+            ArmFigures(**_tuples(_known(ArmFigures, arm), "validation", "test")) for arm in data["arms"]
+        )
         values["contrasts"] = tuple(
-            ContrastFigures(**_tuples(one, "differences")) for one in data["contrasts"]
+            ContrastFigures(**_tuples(_known(ContrastFigures, one), "differences"))
+            for one in data["contrasts"]
         )
         return cls(**_tuples(values, "seeds", "cut"))
 
@@ -116,6 +125,13 @@ class Evidence:
             return cls.from_json(read_json(path))
         except (ValueError, TypeError, KeyError) as error:
             raise BundleError(f"{path} is damaged: {error}. Make it again: regraft prove {folder}") from error
+
+
+def _known(noun: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """What this version knows of a file that a later one may have written; what is not a number is NaN."""
+    found = {field.name: data[field.name] for field in fields(noun) if field.name in data}
+    numbers = {field.name for field in fields(noun) if field.type == "float"}
+    return {key: math.nan if value is None and key in numbers else value for key, value in found.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from regraft.cli.options import seconds_of, streams_of
 from regraft.core.errors import UsageError
 from regraft.evidence import Evidence
 from regraft.scores import SCORES
+from regraft.scores.distances import DISTANCES
 from regraft.strategies import STRATEGIES
 from tests.cli.conftest import Run
 
@@ -116,8 +117,15 @@ def test_what_to_cite(regraft: Run, image_run: Path) -> None:
     assert regraft("cite", "lpft:5").out.startswith("strategy lpft: Kumar et al.: Fine-tuning can distort")
     assert regraft("cite", "scratch").out == "scratch names no paper\n"
     every = json.loads(regraft("cite", "--json").out)["references"]
-    named = {kind: {one["name"] for one in every if one["kind"] == kind} for kind in ("strategy", "score")}
-    assert named == {"strategy": set(STRATEGIES) - {"scratch"}, "score": set(SCORES)}
+    named = {
+        kind: {one["name"] for one in every if one["kind"] == kind}
+        for kind in ("strategy", "score", "distance")
+    }
+    assert named == {
+        "strategy": set(STRATEGIES) - {"scratch"},
+        "score": set(SCORES),
+        "distance": set(DISTANCES),
+    }
     assert regraft("cite", "logme").out.startswith("score logme: You et al.: LogME: practical assessment")
     of_run = json.loads(regraft("cite", image_run, "--json").out)["references"]
     assert [(one["kind"], one["name"]) for one in of_run] == [

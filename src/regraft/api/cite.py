@@ -10,13 +10,14 @@ from regraft.core.spelling import did_you_mean
 from regraft.engine import Run
 from regraft.plans import Plan, TrainStage
 from regraft.scores import SCORES
+from regraft.scores.distances import DISTANCES
 from regraft.strategies import STRATEGIES, find_strategy
 from regraft.terms import find_term
 
 
 @dataclass(frozen=True)
 class Reference:
-    """One thing to cite: ``strategy``, ``score``, ``term`` or ``source``, its name, and the paper or page."""
+    """One thing to cite: its kind (``strategy``, ``score``, ``distance``, ..), name, and paper or page."""
 
     kind: str
     name: str
@@ -28,7 +29,7 @@ class Reference:
 
 
 def cite(what: str | Path | None = None) -> list[Reference]:
-    """What to cite for a strategy or a score, for a run's folder, or for every strategy and score.
+    """What to cite for a strategy, a score or a distance, for a run's folder, or for every one.
 
     A run's references are those of its strategy, of the terms that it minimised and of its source, each once.
     Raises :class:`UsageError` for what is none of them.
@@ -51,11 +52,12 @@ def _strategies() -> list[Reference]:
 
 
 def _scores() -> list[Reference]:
-    return [Reference("score", one.name, one.cite) for one in SCORES.values()]
+    scores = [Reference("score", one.name, one.cite) for one in SCORES.values()]
+    return scores + [Reference("distance", one.name, one.cite) for one in DISTANCES.values()]
 
 
 def _nothing_called(name: str) -> str:
-    there = {"strategy": list(STRATEGIES), "score": list(SCORES)}
+    there = {"strategy": list(STRATEGIES), "score": list(SCORES), "distance": list(DISTANCES)}
     listed = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in there.items())
     near = did_you_mean(name, [one for names in there.values() for one in names])
     return (

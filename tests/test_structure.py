@@ -27,6 +27,7 @@ FLOORS = (
     ("cli",),
     ("api",),
     ("report",),
+    ("choosing",),
     ("evidence",),
     ("engine", "strategies"),
     ("inference",),

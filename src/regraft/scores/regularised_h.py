@@ -16,8 +16,8 @@ def regularised_h(examples: Examples) -> float:
         \operatorname{cov}_\alpha = (1 - \alpha) \operatorname{cov}(f) + \alpha \mu I
 
     with the mean variance :math:`\mu` and the shrinkage :math:`\alpha` of Ledoit and Wolf (2004); covariances
-    divide by N. Higher is better; time of the decomposition. Constant features give 0. Of several labels the
-    mean.
+    divide by N (published code divides one of them by N - 1: its values are N / (N - 1) times these). Higher
+    is better; time of the decomposition. Constant features give 0. Of several labels the mean.
     """
     return examples.mean_over_labels(_regularised_h)
 

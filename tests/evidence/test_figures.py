@@ -6,7 +6,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from regraft.core.errors import UsageError
-from regraft.evidence import Ledger, final_figures
+from regraft.evidence import Closer, Ledger, final_figures
 from regraft.evidence.mistakes import f1_interval
 from regraft.targets import Target
 from regraft.tasks import make_task
@@ -89,6 +89,20 @@ def test_reading_test_labels_is_recorded(digits: Target) -> None:
 def test_the_same_figures_come_out_twice(digits: Target) -> None:
     first, second = (final_figures(digits, {"label": noisy(digits)}, Ledger()) for _ in range(2))
     assert json.dumps(first) == json.dumps(second)
+
+
+def test_figures_without_near_duplicates_leave_just_these_out(digits: Target) -> None:
+    scores = noisy(digits)
+    doubles = np.zeros(len(digits.test), dtype=bool)
+    doubles[:7] = True
+    output = final_figures(digits, {"label": scores}, Ledger(), closer=Closer(doubles=doubles))
+    found = output["outputs"]["label"]["without_near_duplicates"]
+    truth = digits.open_test(Ledger(), "a test's own look")["label"]
+    assert (found["left_out"], found["count"]) == (7, len(doubles) - 7)
+    expected = (scores.argmax(1) == truth)[7:].mean()
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(expected)
+    plain = final_figures(digits, {"label": scores}, Ledger(), closer=Closer(doubles=doubles & False))
+    assert "without_near_duplicates" not in plain["outputs"]["label"]
 
 
 def test_all_right_is_not_certainty(digits: Target) -> None:

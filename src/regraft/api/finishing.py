@@ -16,10 +16,16 @@ from regraft.engine import Checkpoints, Opened, Run, Workspace, write_model
 from regraft.evidence import Closer, Ledger, final_figures
 from regraft.report import write_card, write_report
 from regraft.targets.aside import columns_aside
+from regraft.targets.near_duplicates import NearDuplicates
 
 
-def finish(run: Run, work: Workspace, opened: Opened, start: float) -> None:
-    """Write the model, its final figures through evidence, the report; then the run is done."""
+def finish(
+    run: Run, work: Workspace, opened: Opened, start: float, doubles: NearDuplicates | None = None
+) -> None:
+    """Write the model, its final figures through evidence, the report; then the run is done.
+
+    ``doubles`` are the near-duplicates among the examples, where they were looked for.
+    """
     logits = work.logits(work.target.test)
     if not run.writes:
         return
@@ -28,7 +34,7 @@ def finish(run: Run, work: Workspace, opened: Opened, start: float) -> None:
     whole = work.target.origin.get("whole")
     write_model(run.folder, model, network, work.tasks, weights=source, whole=whole)
     ledger = Ledger.from_json(run.facts.get("ledger", []))
-    metrics = _final_metrics(run, work, ledger, logits)
+    metrics = _final_metrics(run, work, ledger, logits, doubles)
     write_json(run.folder / "metrics.json", metrics)
     work.spend("total", time.monotonic() - start)
     run.note(
@@ -60,12 +66,20 @@ def close(run: Run) -> None:
 
 
 def _final_metrics(
-    run: Run, work: Workspace, ledger: Ledger, logits: dict[str, np.ndarray]
+    run: Run,
+    work: Workspace,
+    ledger: Ledger,
+    logits: dict[str, np.ndarray],
+    doubles: NearDuplicates | None,
 ) -> dict[str, Any]:
     target = work.target
     scores = {name: task.scores(logits[name]) for name, task in work.tasks.items()}
     columns = columns_aside(target.select(target.test), run.facts.get("slices", []))
-    closer = Closer(temperatures=temperatures_of(work), columns=columns)
+    closer = Closer(
+        temperatures=temperatures_of(work),
+        columns=columns,
+        doubles=None if doubles is None else doubles.across(target),
+    )
     return final_figures(target, scores, ledger, closer=closer)
 
 

@@ -20,7 +20,7 @@ from regraft.api.beginning import (
 from regraft.api.finishing import close, finish
 from regraft.api.opening import check_folder, link_of, open_models
 from regraft.api.plan import as_plan
-from regraft.api.records import write_records, write_unreadable
+from regraft.api.records import find_doubles, write_records, write_unreadable
 from regraft.api.streams import OtherData, find_streams, find_streams_again, prepare_streams, record_streams
 from regraft.api.whereabouts import find_data
 from regraft.core.console import say
@@ -328,13 +328,15 @@ def _carry_out(
             prepared = prepare(target, steps, max_unreadable=allowed)
             made = prepare_streams(others, plan, prepared.target.tasks, steps, max_unreadable=allowed)
         record_streams(run, others, made)
+        doubles = find_doubles(run, prepared) if run.writes else None
         run.note(status="running")
         work = _open(run, plan, prepared, opened, settings, processes, made)
         work.killed = killed
+        work.notes += doubles.sentences(work.target) if doubles else ()
         work.spend("read", time.monotonic() - start)
         with logging_to(run, settings.loggers, work.history):
             execute(work)
-        finish(run, work, student, start)
+        finish(run, work, student, start, doubles)
         run.facts.update(processes.share(run.facts))
     return run
 

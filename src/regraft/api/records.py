@@ -10,7 +10,8 @@ from regraft.engine import Run
 from regraft.engine.stream_data import StreamData
 from regraft.linking import Link
 from regraft.linking.saving import describe_link
-from regraft.targets import Draw, Target
+from regraft.targets import Draw, Prepared, Target
+from regraft.targets.near_duplicates import COLUMNS, NearDuplicates, near_duplicates
 
 
 def write_records(
@@ -41,3 +42,13 @@ def write_unreadable(run: Run, unreadable: Sequence[tuple[str, str]]) -> None:
     write_csv(run.folder / "unreadable.csv", ("item", "reason"), rows)
     if rows:
         say(f"{len(rows)} examples could not be read; they are named in {run.folder / 'unreadable.csv'}")
+
+
+def find_doubles(run: Run, prepared: Prepared) -> NearDuplicates:
+    """Look for near-duplicates, name them in ``near_duplicates.csv`` where there are some, and say it."""
+    found = near_duplicates(prepared.target, prepared.inputs)
+    if len(found):
+        write_csv(run.folder / "near_duplicates.csv", COLUMNS, found.rows(prepared.target))
+    for sentence in found.sentences(prepared.target):
+        say(sentence)
+    return found

@@ -33,10 +33,14 @@ class Closer:
         By output: adds calibration before and after it.
     columns
         By name, a word or None for each example of the test part: adds the metric for each value.
+    doubles
+        ``bool``, for each example of the test part whether one like it could be trained on: adds the figures
+        without those.
     """
 
     temperatures: Mapping[str, Temperature] = field(default_factory=dict)
     columns: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    doubles: np.ndarray | None = None
 
 
 def final_figures(
@@ -116,6 +120,13 @@ def _figures_of(
     if closer.columns:
         columns = {name: _where(values, there) for name, values in closer.columns.items()}
         figures["slices"] = [one.to_json() for one in slices(task.metrics[0], known, truth, columns)]
+    if closer.doubles is not None and closer.doubles[there].any():
+        alone = ~closer.doubles[there]
+        figures["without_near_duplicates"] = {
+            "left_out": int((~alone).sum()),
+            "count": int(alone.sum()),
+            "metrics": {one.name: metric_json(one, known[alone], truth[alone]) for one in task.metrics},
+        }
     return figures
 
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +24,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from leaving_out import by_dataset, by_family, centred_scores
 from tables import read
 
+from regraft.choosing.agreement import weighted_tau
 from regraft.choosing.prior.fitting import FULL_WEIGHT, fit, normal_scores, percentiles
 from regraft.choosing.prior.model import SHIPPED
 from regraft.core.files import write_json
 
 BLOCKS, PENALTY = ("pretraining", "top1"), 3.0
+FORMS = (
+    (BLOCKS, PENALTY),
+    ((*BLOCKS, "macs"), PENALTY),
+    ((*BLOCKS, "family"), PENALTY),
+    ((*BLOCKS, "macs", "family"), PENALTY),
+)
+"""Which facts may be read; the first is what all tables together choose."""
 
 
 def main() -> None:
@@ -37,11 +47,36 @@ def main() -> None:
     tables = read(parser.parse_args().data)
     fitting = partial(fit, blocks=BLOCKS, penalty=PENALTY)
     fitting = partial(fitting, noise=noise_of(tables, fitting))
-    record = {"tables": len(tables), "blocks": list(BLOCKS), "penalty": PENALTY}
+    record = {
+        "from": "finetune_accuracy.csv",
+        "by": "benchmarks/prior/fit.py",
+        "tables": len(tables),
+        "blocks": list(BLOCKS),
+        "penalty": PENALTY,
+    }
     for name, leave in (("families left out", by_family), ("data sets left out", by_dataset)):
         record[name] = figures(tables, leave(tables, fitting))
         print(name, record[name])
-    write_json(SHIPPED, fitting(tables, fitted=record).to_json())
+    write_json(SHIPPED, rounded(fitting(tables, fitted=record).to_json()))
+
+
+def rounded(data: dict[str, Any]) -> dict[str, Any]:
+    """Numbers with four digits behind the point, however deep."""
+    change = {dict: rounded, float: lambda value: round(value, 4)}
+    return {key: change.get(type(value), lambda same: same)(value) for key, value in data.items()}
+
+
+def chosen_form(tables) -> tuple[tuple[str, ...], float]:
+    """The form whose rankings, of families that were left out, agree best with the accuracies."""
+    return max(FORMS, key=lambda form: agreement(tables, partial(fit, blocks=form[0], penalty=form[1])))
+
+
+def agreement(tables, fitting) -> float:
+    """Weighted tau with each family left out in turn: the mean over benchmarks of the mean over data sets."""
+    found = defaultdict(list)
+    for table, score in zip(tables, by_family(tables, fitting, centred_scores), strict=True):
+        found[table.benchmark].append(weighted_tau(score[:, 0], table.accuracies))
+    return float(np.mean([np.mean(taus) for taus in found.values()]))
 
 
 def noise_of(tables, fitting) -> float:

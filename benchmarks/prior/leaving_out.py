@@ -24,7 +24,8 @@ def standings(facts: Sequence[Facts], prior: Prior) -> np.ndarray:
 
 def centred_scores(facts: Sequence[Facts], prior: Prior) -> np.ndarray:
     """``float64 (models, 1)``: normal scores about the table's mean."""
-    scores = np.array([[prior.score(one).mean] for one in facts])
+    known = {one: prior.score(one).mean for one in set(facts)}
+    scores = np.array([[known[one]] for one in facts])
     return np.asarray(scores - scores.mean(0))
 
 

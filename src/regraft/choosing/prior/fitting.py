@@ -12,9 +12,9 @@ Numbers of a block that is not known take their mean over all models of the tabl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,9 @@ def percentiles(accuracies: np.ndarray) -> np.ndarray:
 
 def normal_scores(accuracies: np.ndarray) -> np.ndarray:
     """The normal scores of accuracies within their table."""
-    return np.array([NormalDist().inv_cdf(float(p)) for p in percentiles(accuracies)])
+    from scipy.special import ndtri
+
+    return np.asarray(ndtri(percentiles(accuracies)))
 
 
 def fit(
@@ -87,12 +89,13 @@ def fit(
     ``noise`` is the variance of a model's score about its prediction, which only models that were left out
     tell; ``fitted`` is a record that is kept with the prior as it is.
     """
-    every = [facts for table in tables for facts in table.facts]
+    every = Counter(facts for table in tables for facts in table.facts)
     columns = _columns(every, blocks)
     middles = _middles(every, columns, blocks)
+    rows = {facts: _row(facts, columns, middles) for facts in every}
     gram, moment = np.zeros((len(columns), len(columns))), np.zeros(len(columns))
     for table in tables:
-        x = np.stack([_row(facts, columns, middles) for facts in table.facts])
+        x = np.stack([rows[facts] for facts in table.facts])
         x -= x.mean(0)
         y = normal_scores(table.accuracies)
         weight = min(len(y), FULL_WEIGHT) / len(y)
@@ -104,45 +107,46 @@ def fit(
     return Prior(weights, middle, doubt, noise, fitted or {})
 
 
-def _columns(every: Sequence[Facts], blocks: Sequence[str]) -> list[str]:
+def _columns(every: Counter[Facts], blocks: Sequence[str]) -> list[str]:
     given = [numbers_of(facts) for facts in every]
     return sorted({name for numbers in given for block in blocks for name in numbers[block] or {}})
 
 
-def _middles(every: Sequence[Facts], columns: Sequence[str], blocks: Sequence[str]) -> dict[str, np.ndarray]:
+def _middles(every: Counter[Facts], columns: Sequence[str], blocks: Sequence[str]) -> dict[str, np.ndarray]:
     """For each block the mean of its numbers over the models that have them."""
-    place = {name: number for number, name in enumerate(columns)}
     found = {}
     for block in blocks:
-        known = [numbers for facts in every if (numbers := numbers_of(facts)[block])]
-        middle = np.zeros(len(columns))
-        for numbers in known:
-            for name, value in numbers.items():
-                middle[place[name]] += value / len(known)
-        found[block] = middle
+        known = [
+            (_vector(numbers, columns), n) for f, n in every.items() if (numbers := numbers_of(f)[block])
+        ]
+        vectors, counts = [vector for vector, _ in known], [count for _, count in known]
+        found[block] = np.average(vectors, axis=0, weights=counts) if known else np.zeros(len(columns))
     return found
 
 
 def _row(facts: Facts, columns: Sequence[str], middles: dict[str, np.ndarray]) -> np.ndarray:
-    place = {name: number for number, name in enumerate(columns)}
-    row = np.zeros(len(columns))
     given = numbers_of(facts)
-    for block, middle in middles.items():
-        if given[block] is None:
-            row += middle
-        for name, value in (given[block] or {}).items():
-            row[place[name]] += value
-    return row
+    parts = [
+        middle if given[b] is None else _vector(given[b] or {}, columns) for b, middle in middles.items()
+    ]
+    return np.asarray(np.sum(parts, axis=0))
+
+
+def _vector(numbers: dict[str, float], columns: Sequence[str]) -> np.ndarray:
+    return np.array([numbers.get(name, 0.0) for name in columns])
 
 
 def _unknown(
-    every: Sequence[Facts], weights: dict[str, float], blocks: Sequence[str]
+    every: Counter[Facts], weights: dict[str, float], blocks: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Mean and variance over models of what each block adds to the score."""
     middle, doubt = {}, {}
     for block in blocks:
-        given = (numbers_of(facts)[block] for facts in every)
-        sums = [sum(weights[n] * v for n, v in numbers.items()) for numbers in given if numbers]
-        middle[block] = float(np.mean(sums)) if sums else 0.0
-        doubt[block] = float(np.var(sums)) if sums else 0.0
+        given = ((numbers_of(facts)[block], count) for facts, count in every.items())
+        sums = [
+            (sum(weights[n] * v for n, v in numbers.items()), count) for numbers, count in given if numbers
+        ]
+        values, counts = np.array(sums or [(0.0, 1)]).T
+        middle[block] = float(np.average(values, weights=counts))
+        doubt[block] = float(np.average((values - middle[block]) ** 2, weights=counts))
     return middle, doubt

@@ -23,6 +23,7 @@ from regraft.api.plan import as_plan
 from regraft.api.records import find_doubles, write_records, write_unreadable
 from regraft.api.streams import OtherData, find_streams, find_streams_again, prepare_streams, record_streams
 from regraft.api.whereabouts import find_data
+from regraft.choosing.auto.choice import Choice
 from regraft.core.console import say
 from regraft.core.disk import full_disk_told, is_full_disk
 from regraft.core.errors import ResumeError, UnreadableError
@@ -63,6 +64,7 @@ def fit(
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
     slices: Sequence[str] = (),
+    choice: Choice | None = None,
     command: Sequence[str] = (),
 ) -> Run:
     """Carry out a plan on a target and write the bundle.
@@ -98,6 +100,8 @@ def fit(
     slices
         Columns of the data for whose values the final figures are also given; ``folder`` of a folder of
         images, ``NAME.COLUMN`` of several targets.
+    choice
+        What chose the plan; ``run.json`` keeps it.
 
     Raises
     ------
@@ -128,6 +132,8 @@ def fit(
             )
             if slices:
                 run.note(slices=list(slices))
+            if choice is not None:
+                run.note(choice=choice.to_json())
             if others:
                 run.note(streams={name: {"origin": other.origin} for name, other in others.items()})
             return _carry_out(run, written, kept, settings, opened, processes, others)

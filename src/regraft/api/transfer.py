@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from regraft.api.auto import choose_plan
+from regraft.api.budget import AUTO, deadline_of, note_spent
 from regraft.api.fit import fit
 from regraft.api.opening import check_companions, check_folder, link_of, open_models, open_pair
 from regraft.api.plan import as_plan, plan as make_plan
 from regraft.core.console import say
+from regraft.core.deadline import Deadline
 from regraft.engine import Run, Settings, check_plan
 from regraft.engine.processes import leads
 from regraft.linking import Blueprint, Link, find_link
@@ -37,6 +40,7 @@ def transfer(
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
     slices: Sequence[str] = (),
+    budget: float | str | Deadline | None = None,
     command: Sequence[str] = (),
     **options: Any,
 ) -> Run:
@@ -65,7 +69,10 @@ def transfer(
     maps, waivers
         See :func:`regraft.link`: renamings of source tensors, patterns of rows that are excused.
     streams, slices
-        See :func:`regraft.fit`.
+        See :func:`regraft.fit`. For ``auto`` labelled source data, ``{"source": data}``, let ``joint`` enter.
+    budget
+        For the strategy ``auto``, what all of this call may take: seconds, or ``"3m"``; if not given 5
+        minutes, or ten times what a probe is priced at where that is more. See :mod:`regraft.api.auto`.
     settings
         Device, threads, backend.
     max_unreadable
@@ -75,9 +82,28 @@ def transfer(
     """
     if leads():
         check_folder(Path(out))
+    deadline = deadline_of(budget, strategy)
     data = target if isinstance(target, Target) else load_target(target)
     sources: dict[str, Source] = {}
-    if plan is None:
+    choice = None
+    if plan is None and strategy == AUTO:
+        link = open_link(data, source=source, network=network, maps=maps, waivers=waivers, **options)
+        chosen = choose_plan(
+            link,
+            data,
+            deadline=deadline,
+            seed=seed,
+            per_class=per_class,
+            train_size=train_size,
+            changes=changes,
+            streams=streams,
+            settings=settings,
+            max_unreadable=max_unreadable,
+        )
+        plan, sources, choice = chosen.plan, {link.source.name: link.source}, chosen.choice
+        streams, settings = chosen.streams, chosen.settings
+        network = link.graft.source if chosen.plan.models["student"].network else None
+    elif plan is None:
         written, link = prepare_plan(
             data,
             source=source,
@@ -93,7 +119,7 @@ def transfer(
         )
         plan, sources = written, {link.source.name: link.source}
         network = link.graft.source if written.models["student"].network else None
-    return fit(
+    run = fit(
         plan,
         data,
         out=out,
@@ -104,8 +130,12 @@ def transfer(
         settings=settings,
         max_unreadable=max_unreadable,
         slices=slices,
+        choice=choice,
         command=command,
     )
+    if choice is not None:
+        note_spent(run, choice, deadline)
+    return run
 
 
 def prepare_plan(
@@ -123,12 +153,7 @@ def prepare_plan(
     **options: Any,
 ) -> tuple[Plan, Link]:
     """The plan for a target, with the link that it was written for; arguments as for :func:`transfer`."""
-    name = source or default_source(target.modality)
-    if source is None:
-        say(f"Source: {name}, the default for {target.modality} data; `regraft sources` lists others.")
-    opened = open_pair(name, network, options)
-    blueprint = Blueprint(opened.network, tuple(make_task(spec) for spec in target.tasks))
-    link = find_link(opened.weights, blueprint, maps=maps, waivers=waivers)
+    link = open_link(target, source=source, network=network, maps=maps, waivers=waivers, **options)
     written = make_plan(
         link,
         strategy,
@@ -139,6 +164,24 @@ def prepare_plan(
     )
     check_companions(written, link.source)
     return written, link
+
+
+def open_link(
+    target: Target,
+    *,
+    source: str | Source | None,
+    network: Any = None,
+    maps: Sequence[str] = (),
+    waivers: Sequence[str] = (),
+    **options: Any,
+) -> Link:
+    """The link from a source to a target; arguments as for :func:`transfer`."""
+    name = source or default_source(target.modality)
+    if source is None:
+        say(f"Source: {name}, the default for {target.modality} data; `regraft sources` lists others.")
+    opened = open_pair(name, network, options)
+    blueprint = Blueprint(opened.network, tuple(make_task(spec) for spec in target.tasks))
+    return find_link(opened.weights, blueprint, maps=maps, waivers=waivers)
 
 
 def checked_plan(

@@ -11,6 +11,7 @@ from regraft.core.errors import UsageError
 _SAID_BY_PLAN = {
     "source": "--source",
     "strategy": "--strategy",
+    "budget": "--budget",
     "per_class": "--per-class",
     "train_size": "--train-size",
     "seed": "--seed",

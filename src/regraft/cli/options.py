@@ -102,6 +102,25 @@ StrategyName = Annotated[
         "--strategy", help="How to train; `regraft plan --list` says which are there and when to use them."
     ),
 ]
+StrategyOrAuto = Annotated[
+    str,
+    typer.Option(
+        "--strategy",
+        help="How to train; `regraft plan --list` says which are there and when to use them. `auto` lets "
+        "probe, lpft, partial, l2sp, lora, full and, with --stream source=DATA, joint race on shared folds "
+        "of the labels within --budget, and fits the winner; --set changes all that have its key.",
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="With --strategy auto, what all of the call may take, from reading to the report: 90s, 3m, "
+        "2h. What does not fit is shortened or left out, and named. Default: 5 minutes, or ten times what a "
+        "probe is priced at where that is more.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes every random choice.")]
 PerClass = Annotated[
     int | None,
@@ -358,17 +377,9 @@ def source_options(size: int | None, builder: str | None = None) -> dict[str, An
 
 def seconds_of(text: str) -> float:
     """``90``, ``90s``, ``5m`` or ``2h`` in seconds."""
-    from regraft.core.errors import UsageError
+    from regraft.core.deadline import seconds_of as read
 
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text and text[-1] in units else (text, 1.0)
-    try:
-        value = float(number) * unit
-    except ValueError:
-        value = 0.0
-    if value <= 0:
-        raise UsageError(f"{text!r} is no time; write 90s, 5m or 2h")
-    return value
+    return read(text)
 
 
 def bytes_of(text: str | None) -> int | None:

@@ -35,7 +35,8 @@ def fit(
     out: Annotated[Path, typer.Option(help="Folder for the run: model, figures, report.")],
     source: o.SourceName = None,
     network: o.NetworkOption = None,
-    strategy: o.StrategyName = "probe",
+    strategy: o.StrategyOrAuto = "probe",
+    budget: o.Budget = None,
     plan: Annotated[Path | None, typer.Option(help="A plan file instead of source and strategy.")] = None,
     label: o.Label = None,
     image: o.Image = None,
@@ -73,12 +74,17 @@ def fit(
 
     Examples: `regraft fit photos/ --out runs/photos`;
     `regraft fit reviews.csv --text body --label stars --out runs/reviews --strategy lpft`;
-    `regraft fit cells=cells/ digits=digits/ --out runs/both --strategy multitask`, one trunk for both.
+    `regraft fit cells=cells/ digits=digits/ --out runs/both --strategy multitask`, one trunk for both;
+    `regraft fit photos/ --out runs/photos --strategy auto --budget 5m`, the strategy that suits the data.
     """
+    from regraft.core.deadline import Deadline
+
+    refuse_beside_plan(context, plan)
+    deadline = Deadline(None if budget is None else o.seconds_of(budget))  # before anything that takes time
+
     from regraft.api.transfer import transfer
     from regraft.engine import Settings
 
-    refuse_beside_plan(context, plan)
     target = o.open_target(
         data,
         label=label,
@@ -119,6 +125,7 @@ def fit(
         ),
         max_unreadable=max_unreadable,
         slices=o.names_of(slices),
+        budget=deadline,
         command=["regraft", *sys.argv[1:]],
         **o.source_options(size, builder),
     )

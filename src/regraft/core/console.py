@@ -59,6 +59,17 @@ def said_once() -> Iterator[None]:
         _settings.said = before
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Within the block nothing is said and no progress is shown: for trials that somebody else sums up."""
+    before = _settings.quiet
+    _settings.quiet = True
+    try:
+        yield
+    finally:
+        _settings.quiet = before
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds < 9.95:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -80,14 +80,48 @@ class Price:
         )
 
 
-def price(plan: Plan, target: Target, link: Link) -> Price:
-    """Time the student's network on a few of the target's examples and count what the plan makes of it."""
+@dataclass(frozen=True)
+class Sample:
+    """A few of a target's examples and a network to time on them; several plans can share one.
+
+    Attributes
+    ----------
+    few
+        The examples.
+    model
+        The network with its heads.
+    batch, count
+        What it reads of them, and how many they are.
+    prefixes
+        Seconds of the first so many blocks for one example, as far as they were timed.
+    """
+
+    few: Target
+    model: Grafted
+    batch: Batch
+    count: int
+    prefixes: dict[int, float] = field(default_factory=dict)
+
+
+def take_sample(target: Target, link: Link, *, fresh: bool = False) -> Sample:
+    """A few of the pool's examples as the link's network reads them, and that network."""
     few = target.select(target.pool[:_PROBE])
     prepared = prepare(few, link.graft.source.preprocessing, max_unreadable=1.0)
-    model = link.load() if plan.models["student"].initialise == "linked" else link.fresh().load()
-    owners = np.asarray(prepared.inputs.owners)
-    probe = _Probe(plan, model, prepared.inputs.batch(np.arange(len(owners))), len(prepared.inputs))
-    used = _used(plan, target)
+    model = link.fresh().load() if fresh else link.load()
+    pieces = np.arange(len(np.asarray(prepared.inputs.owners)))
+    return Sample(few, model, prepared.inputs.batch(pieces), len(prepared.inputs))
+
+
+def price(
+    plan: Plan, target: Target, link: Link, *, sample: Sample | None = None, memory: bool = True
+) -> Price:
+    """Time the student's network on a few of the target's examples and count what the plan makes of it.
+
+    ``sample`` is one that other plans for the same link were priced on; without ``memory`` none is measured.
+    """
+    taken = sample or take_sample(target, link, fresh=plan.models["student"].initialise != "linked")
+    few, model, probe = taken.few, taken.model, _Probe(plan, taken)
+    used = labels_used(plan, target)
     held = round(used * plan.draw.validation)
     stages = [stage for stage in plan.stages if isinstance(stage, TrainStage)]
     train = used - held
@@ -108,7 +142,7 @@ def price(plan: Plan, target: Target, link: Link) -> Price:
         | averages,
         used + len(target.test),
         bytes_ + sum(one.weights for one in beside.values()),
-        {stage.name: probe.memory(stage) for stage in stages},
+        {stage.name: probe.memory(stage) for stage in stages if memory},
         available_memory(torch.device("cpu")),
     )
 
@@ -116,9 +150,10 @@ def price(plan: Plan, target: Target, link: Link) -> Price:
 class _Probe:
     """A model and a batch on which it is timed; all times are for one example."""
 
-    def __init__(self, plan: Plan, model: Grafted, batch: Batch, count: int):
-        self.plan, self.model, self.batch, self.count = plan, model, batch, count
-        self._prefixes: dict[int, float] = {}
+    def __init__(self, plan: Plan, sample: Sample):
+        self.plan, self.model = plan, sample.model
+        self.batch, self.count = sample.batch, sample.count
+        self._prefixes = sample.prefixes
 
     @property
     def whole(self) -> float:
@@ -255,7 +290,8 @@ def _streams(stage: TrainStage) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for term in stage.terms for name in term.streams))
 
 
-def _used(plan: Plan, target: Target) -> int:
+def labels_used(plan: Plan, target: Target) -> int:
+    """How many labelled examples a plan's draw takes, for training and validation together."""
     draw = plan.draw
     if draw.train_size is not None:
         return min(draw.train_size, len(target.pool))

@@ -93,11 +93,17 @@ def losses(task: Task, logits: np.ndarray, labels: np.ndarray) -> tuple[float, f
     """The task's mean loss on labelled examples, as it is and at the best temperature; see
     ``terms/solvers/temperature.py``. Numbers have none.
     """
-    found = [1.0]
+    best = calibrated_losses(task, logits, labels)
+    plain = task.loss(torch.from_numpy(logits), torch.from_numpy(labels)).double().mean()
+    return float(plain), float(torch.from_numpy(best).mean())
+
+
+def calibrated_losses(task: Task, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Each labelled example's loss at the temperature that suits them all best, ``float64 (N,)``."""
+    factor = 1.0
     if task.spec.kind != "regression":
         truth = task.regressand(labels).T
         exclusive = task.spec.kind != "multilabel"
-        found.append(fit_sharpness(logits.astype(np.float64).T, truth, exclusive=exclusive)[0])
-    targets = torch.from_numpy(labels)
-    each = [float(task.loss(torch.from_numpy(logits * factor), targets).double().mean()) for factor in found]
-    return each[0], each[-1]
+        factor = fit_sharpness(logits.astype(np.float64).T, truth, exclusive=exclusive)[0]
+    found = task.loss(torch.from_numpy(logits * factor), torch.from_numpy(labels))
+    return np.asarray(found.double())

@@ -48,6 +48,8 @@ class TrainedArm:
         The sources of the plan's models beside the student.
     own_inputs
         By model, the target's examples as it reads them, where that is not how the student does.
+    link
+        The student's link where it was found before, with heads for the target's outputs.
     """
 
     name: str
@@ -62,8 +64,8 @@ class TrainedArm:
     others: Mapping[str, StreamData] | None = None
     models: Mapping[str, Opened] | None = None
     own_inputs: Mapping[str, Inputs] | None = None
+    link: Link | None = None
     _warm: bool = field(default=False, init=False, repr=False)
-    _link: Link | None = field(default=None, init=False, repr=False)
 
     @property
     def uses_source(self) -> bool:
@@ -95,13 +97,17 @@ class TrainedArm:
     def _carry_out(self, plan: Plan, draw: Draw) -> tuple[Workspace, float]:
         """A fitted workspace and its deciding metric on the validation part, which the fit has not seen."""
         apart = _without_refit(plan)
-        work = self._open(apart, draw)
-        execute(work)
+        work = self.carry_out(apart, draw)
         validation = self._validation(work)
         if apart != plan:
-            work = self._open(plan, draw)
-            execute(work)
+            work = self.carry_out(plan, draw)
         return work, validation
+
+    def carry_out(self, plan: Plan, draw: Draw) -> Workspace:
+        """The workspace of the plan carried out on a draw, in memory."""
+        work = self._open(plan, draw)
+        execute(work)
+        return work
 
     def _open(self, plan: Plan, draw: Draw) -> Workspace:
         target = self.prepared.target
@@ -128,11 +134,11 @@ class TrainedArm:
 
     def _link_for(self, plan: Plan, blueprint: Blueprint, seed: int) -> Link:
         """The link of this draw: rows depend on names and shapes alone, so they are found once."""
-        if self._link is None:
+        if self.link is None:
             spec = plan.models["student"]
             origin = self.source
-            self._link = find_link(origin, blueprint, maps=spec.map, waivers=spec.waive)
-        return replace(self._link, blueprint=blueprint, seed=seed)
+            self.link = find_link(origin, blueprint, maps=spec.map, waivers=spec.waive)
+        return replace(self.link, blueprint=blueprint, seed=seed)
 
     def _validation(self, work: Workspace) -> float:
         examples = work.draw.validation
@@ -148,16 +154,22 @@ class TrainedArm:
         if self._warm or not self.uses_source:
             return 0.0
         self._warm = True
+        target = self.prepared.target
+        trains = any(isinstance(stage, TrainStage) for stage in self.plans[0].stages)
+        return self.keep_frozen(draw, target.pool if trains else np.arange(len(target)), target.pool)
+
+    def keep_frozen(self, draw: Draw, solved: np.ndarray, trained: np.ndarray) -> float:
+        """Run what the first plan freezes over the examples that its solve stages and its train stages read,
+        and keep what it gives; returns the seconds that it took.
+        """
         start = time.monotonic()
         work = self._open(self.plans[0], draw)
-        target = work.target
-        trains = [stage for stage in work.plan.stages if isinstance(stage, TrainStage)]
         if any(isinstance(stage, SolveStage) for stage in work.plan.stages):
-            work.features("student", np.arange(len(target)) if not trains else target.pool)
-        for stage in trains:
-            if stage.frozen_prefix is not None:
+            work.features("student", solved)
+        for stage in work.plan.stages:
+            if isinstance(stage, TrainStage) and stage.frozen_prefix is not None:
                 cut = work.models[stage.model].trunk.cut_after(stage.frozen_prefix)
-                work.embedder(stage.model, cut).compute(target.pool)
+                work.embedder(stage.model, cut).compute(trained)
         return time.monotonic() - start
 
 

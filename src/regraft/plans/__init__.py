@@ -22,7 +22,7 @@ from regraft.plans.schema import (
     TermSpec,
     TrainStage,
 )
-from regraft.plans.settings import change_plan
+from regraft.plans.settings import change_plan, has_setting
 
 __all__ = [
     "AverageStage",
@@ -44,6 +44,7 @@ __all__ = [
     "TermSpec",
     "TrainStage",
     "change_plan",
+    "has_setting",
     "plan_changes",
     "plan_from_yaml",
     "plan_hash",

@@ -38,6 +38,12 @@ def change_plan(plan: Plan, settings: list[str]) -> Plan:
     return plan_from_data(data, origin="the plan with its --set values")
 
 
+def has_setting(plan: Plan, setting: str) -> bool:
+    """Whether the plan has the key of a ``KEY=VALUE`` setting."""
+    key = setting.partition("=")[0].strip()
+    return _apply(plan.model_dump(mode="json"), key.split("."), None)
+
+
 def _value(text: str, setting: str) -> Any:
     if _PATTERN.match(text):
         return text  # YAML would take it for an alias or a mapping

@@ -75,6 +75,11 @@ STRATEGIES: dict[str, type[Strategy]] = {kind.name: kind for kind in _ALL}
 def find_strategy(name: str) -> Strategy:
     """The strategy of that name, ``NAME`` or ``NAME:ARGUMENT``."""
     plain, _, argument = name.partition(":")
+    if plain == "auto":
+        raise UsageError(
+            "auto is no strategy but a race between several, which has to train them: regraft fit DATA "
+            '--strategy auto --budget 5m --out DIR, or rg.plan(link, "auto", target=target)'
+        )
     if plain not in STRATEGIES:
         near = difflib.get_close_matches(plain, STRATEGIES, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""

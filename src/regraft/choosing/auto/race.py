@@ -1,0 +1,227 @@
+"""Race: rounds over shared folds; who is unlikely to be the best drops out, and time ends it.
+
+1. The probe is tried first. It measures what everything else rests on.
+2. The others follow, in their order, on the same fold: each only where its trial and, should it win, its
+   final fit still fit into the time that is left. One that would take more than its part of the time is
+   shortened, to a fifth of its steps at least.
+3. After each round a bootstrap drops who is the best in under 5% of the resamples. A round on another fold
+   follows where it fits for all who are left.
+4. The winner is the cheapest of those that are at most a standard error behind the leader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from regraft.choosing.auto.chances import UNLIKELY, Chances, chances_of
+from regraft.choosing.auto.entrants import Entrant, Left, too_long
+from regraft.choosing.auto.folds import Fold
+from regraft.choosing.auto.forecast import Forecast
+from regraft.choosing.auto.judging import Measure
+from regraft.choosing.auto.lengths import SHORTEST
+from regraft.choosing.auto.scoreboard import Scoreboard
+from regraft.choosing.auto.trial import Carrier
+from regraft.core.console import duration, say
+from regraft.core.deadline import Deadline
+from regraft.core.errors import RegraftError
+
+MOST_FOLDS = 5
+FEWEST_JUDGED = 10
+"""Labelled examples in a fold that judge; fewer cannot tell strategies apart."""
+TRIAL_SHARE = 0.25
+"""Of the time that the probe leaves: the most that a first trial takes before it is shortened."""
+
+
+@dataclass
+class Race:
+    """A race while it is run.
+
+    Attributes
+    ----------
+    entrants
+        In their order, the probe first.
+    carrier
+        Carries the trials out.
+    forecast, deadline
+        What trials will take, and what there is for them.
+    measure
+        How figures are called and read.
+    seed
+        Of the bootstrap.
+    train
+        How many examples the final fit trains on.
+    left
+        Who did not enter, or was not tried, and why.
+    out
+        Who dropped out, and why.
+    ended
+        Sentences on rounds that there was no time for.
+    shorter
+        The share of its steps that an entrant was cut to.
+    predicted
+        Seconds in all, as foretold once the probe was tried.
+    """
+
+    entrants: list[Entrant]
+    carrier: Carrier
+    forecast: Forecast
+    deadline: Deadline
+    measure: Measure
+    seed: int
+    train: int
+    left: list[Left] = field(default_factory=list)
+    out: dict[str, str] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    shorter: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    predicted: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tried: list[Entrant] = []
+        self.scores = Scoreboard(self.entrants[0].name)
+
+    def run(self) -> None:
+        """All rounds; afterwards :attr:`alive` may win."""
+        if not self._first_round():
+            return
+        for number in range(1, MOST_FOLDS):
+            self._drop()
+            if len(self.alive) < 2 or not self._fits_round():
+                break
+            self._round(number)
+        self._drop()
+
+    @property
+    def alive(self) -> list[Entrant]:
+        """Who was tried and has not dropped out."""
+        return [one for one in self.tried if one.name not in self.out]
+
+    def chances(self, entrants: Sequence[Entrant]) -> Chances:
+        """What the folds that all of these were tried in say of them."""
+        return chances_of(self.scores.table([one.name for one in entrants]), seed=self.seed)
+
+    def winner(self) -> tuple[Entrant, Chances]:
+        """The cheapest of those that cannot be told from the leader, and what is known of all alive."""
+        alive = self.alive
+        found = self.chances(alive)
+        able = [one for one, good in zip(alive, found.as_good, strict=True) if good]
+        return min(able, key=self.forecast.final), found
+
+    def _first_round(self) -> bool:
+        """Try all that fit on the first fold; False where the probe alone was tried."""
+        probe, *others = self.entrants
+        fold = self._fold(0)
+        if len(fold.judged) < FEWEST_JUDGED:
+            reason = (
+                f"{len(fold.judged)} labelled examples to judge by in a fold cannot tell strategies apart"
+            )
+            self.left += [Left(one.name, reason) for one in others]
+            return False
+        self._try(probe, 0)
+        room = max(self.deadline.left - self.forecast.final(probe), 0.0)
+        chosen = [self._shaped(one, TRIAL_SHARE * room) for one in others]
+        self._foretell(chosen)
+        for one in chosen:
+            needed = self.forecast.trial(one) + self.forecast.dearest([*self.tried, one])
+            if not self.deadline.fits(needed):
+                self.left.append(Left(one.name, too_long(needed)))
+                say(f"Left out: {self.left[-1]}.")
+                continue
+            self._try_or_leave(one, 0)
+        return len(self.tried) > 1
+
+    def _foretell(self, chosen: list[Entrant]) -> None:
+        """Say what the race will take, before it is spent."""
+        spent, wanted = self.deadline.spent, list[Entrant]()
+        total = self.forecast.dearest(self.tried)
+        for one in chosen:
+            more = sum(self.forecast.trial(each) for each in [*wanted, one])
+            last = self.forecast.dearest([*self.tried, *wanted, one])
+            if spent + more + last <= spent + self.deadline.left:
+                wanted.append(one)
+                total = more + last
+        self.predicted = spent + total
+        limit = "" if self.deadline.seconds is None else f" of {duration(self.deadline.seconds)}"
+        say(
+            f"The probe took {duration(self.seconds[self.tried[0].name])}. A first round of "
+            f"{1 + len(wanted)} strategies and the final fit: about {duration(self.predicted)}{limit} in "
+            "all; more rounds follow where there is time."
+        )
+
+    def _shaped(self, entrant: Entrant, most: float) -> Entrant:
+        """The entrant with as many of its steps as its part of the time allows, a fifth at least."""
+        training = self.forecast.trial(entrant) - self.forecast.trial(entrant, share=0.0)
+        if training <= most:
+            return entrant
+        share = max(SHORTEST, round(most / training, 2))
+        self.shorter[entrant.name] = share
+        return entrant.shorter(share, self.train)
+
+    def _fits_round(self) -> bool:
+        alive = self.alive
+        needed = sum(self.forecast.trial(one) for one in alive) + self.forecast.dearest(alive)
+        if self.deadline.fits(needed):
+            return True
+        self.ended.append(f"fold {len(self.scores.folds) + 1}: {too_long(needed)}")
+        return False
+
+    def _round(self, number: int) -> None:
+        self._fold(number)
+        for one in list(self.alive):
+            needed = self.forecast.trial(one) + self.forecast.dearest(self.alive)
+            if not self.deadline.fits(needed):
+                self.ended.append(f"{one.name} in fold {number + 1}: {too_long(needed)}")
+                return
+            self._try_or_leave(one, number)
+
+    def _fold(self, number: int) -> Fold:
+        self.scores.folds.append(self.carrier.fold(number))
+        return self.scores.folds[-1]
+
+    def _try_or_leave(self, entrant: Entrant, number: int) -> None:
+        """A strategy that fails drops out; the probe's failure is everybody's."""
+        try:
+            self._try(entrant, number)
+        except RegraftError as error:
+            if entrant is self.entrants[0]:
+                raise
+            if entrant in self.tried:
+                self.out[entrant.name] = f"failed in fold {number + 1}: {error}"
+            else:
+                self.left.append(Left(entrant.name, f"failed: {error}"))
+            say(f"Left out: {entrant.name}, which failed: {error}")
+
+    def _try(self, entrant: Entrant, number: int) -> None:
+        trial = self.carrier.run(entrant, self.scores.folds[number])
+        self.scores.add(entrant.name, number, trial.values)
+        self.seconds[entrant.name] = self.seconds.get(entrant.name, 0.0) + trial.seconds
+        if entrant.training:
+            self.forecast.learn(entrant, trial)
+        elif not number:
+            self.forecast.anchor(entrant, trial)
+        if not number:
+            self.tried.append(entrant)
+        self._tell(entrant, number, trial.seconds)
+
+    def _tell(self, entrant: Entrant, number: int, seconds: float) -> None:
+        values = self.scores.table([entrant.name])
+        here = values.values[0, values.folds == number]
+        figure = self.measure.shown(self.measure.figure(float(here.mean()))) if len(here) else "no figure"
+        left = "" if self.deadline.seconds is None else f"; {duration(max(self.deadline.left, 0))} left"
+        cut = self.shorter.get(entrant.name)
+        short = f" ({cut:.0%} of its steps)" if cut else ""
+        say(
+            f"Fold {number + 1}, {entrant.name}{short}: {self.measure.name} {figure}, "
+            f"{duration(seconds)}{left}"
+        )
+
+    def _drop(self) -> None:
+        """Drop who is unlikely to be the best."""
+        alive = self.alive
+        if len(alive) < 2:
+            return
+        found = self.chances(alive)
+        for one, best in zip(alive, found.best, strict=True):
+            if best < UNLIKELY:
+                self.out[one.name] = f"the best in {best:.1%} of the resamples"

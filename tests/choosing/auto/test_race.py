@@ -1,0 +1,206 @@
+"""The race and its clock, with trials whose values and seconds are made up: no network is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from regraft.choosing.auto import Choice, Entrant, Forecast, Left, Race, choice_table, decide
+from regraft.choosing.auto.folds import SHARE, Fold
+from regraft.choosing.auto.judging import Measure
+from regraft.choosing.auto.lengths import steps_of
+from regraft.choosing.auto.trial import Trial
+from regraft.core.deadline import Deadline
+from regraft.core.errors import TrainingError
+from regraft.engine.price import Price
+from regraft.plans import (
+    GroupSpec,
+    ModelSpec,
+    Plan,
+    SolveStage,
+    StopSpec,
+    StreamSpec,
+    TermSpec,
+    TrainStage,
+)
+from regraft.targets import Draw
+
+LABELS, TEST = 200, 50
+ACCURACY = Measure("accuracy", percent=True)
+
+
+class Clock:
+    """Seconds that pass only where somebody says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def plan_of(name: str, trains: bool) -> Plan:
+    head = SolveStage(name="head", solver="ridge")
+    tune = TrainStage(
+        name="tune",
+        terms=(TermSpec(computes="supervised", streams=("target",)),),
+        frozen_prefix="blocks.1",
+        groups=(GroupSpec(match=("*",), rate=1e-3),),
+        stop=StopSpec(epochs=10),
+    )
+    return Plan(
+        strategy=name,
+        models={"student": ModelSpec(source="packaged:efficientnet-lite0")},
+        streams={"target": StreamSpec(batch=16)},
+        stages=(head, tune) if trains else (head,),
+    )
+
+
+def entrant(name: str, seconds: float = 0.0) -> Entrant:
+    """One whose training is priced at so many seconds; running all blocks takes 10 ms for an example."""
+    stages = {"tune": seconds} if seconds else {}
+    price = Price(0.01 * (LABELS + TEST), stages, LABELS + TEST, 0, {}, 0)
+    return Entrant(name, plan_of(name, bool(seconds)), price)
+
+
+@dataclass
+class Carrier:
+    """Trials that take what they are priced at, times ``slower``, and hit with the given probabilities."""
+
+    clock: Clock
+    hits: dict[str, float]
+    slower: float = 1.0
+    judged: int = 40
+    fails: str = ""
+    ran: list[tuple[str, int]] = field(default_factory=list)
+    plans: dict[str, Plan] = field(default_factory=dict)
+
+    def fold(self, number: int) -> Fold:
+        places = np.arange(LABELS).reshape(-1, 5)[:, number % 5][: self.judged]
+        rest = np.setdiff1d(np.arange(LABELS), places)
+        return Fold(Draw(number, rest[:-32], rest[-32:]), places)
+
+    def run(self, entrant: Entrant, fold: Fold) -> Trial:
+        if entrant.name == self.fails:
+            raise TrainingError("a loss was not finite")
+        frozen = 1.0 if entrant.name not in self.plans else 0.0
+        seconds = 0.5 + frozen + self.slower * entrant.training * SHARE
+        self.clock.now += seconds
+        self.ran.append((entrant.name, fold.draw.seed))
+        self.plans[entrant.name] = entrant.plan
+        # The same examples are hard for all.
+        hard = np.random.default_rng(fold.draw.seed).random(len(fold.judged))
+        return Trial({"label": (hard < self.hits[entrant.name]).astype(float)}, seconds, frozen)
+
+
+def raced(
+    entrants: list[Entrant], hits: dict[str, float], budget: float | None, **options: object
+) -> tuple[Race, Carrier, Clock]:
+    clock = Clock()
+    deadline = Deadline(budget, clock=clock)
+    carrier = Carrier(clock, hits, **options)  # type: ignore[arg-type]
+    forecast = Forecast(opening=1.0, test=TEST, pool=LABELS)
+    race = Race(entrants, carrier, forecast, deadline, ACCURACY, 0, train=160)
+    race.run()
+    return race, carrier, clock
+
+
+def three() -> list[Entrant]:
+    return [entrant("probe"), entrant("lpft", 10.0), entrant("full", 500.0)]
+
+
+HITS = {"probe": 0.6, "lpft": 0.9, "full": 0.95}
+
+
+def test_the_best_of_those_that_fit_wins_and_the_rest_is_named() -> None:
+    race, carrier, clock = raced(three(), HITS, 120.0)
+    winner, choice = decide(race, labels=LABELS)
+    assert winner.name == choice.winner == "lpft"
+    assert carrier.ran[0] == ("probe", 0)
+    assert "full" not in {name for name, _ in carrier.ran}
+    assert any(line.startswith("full: about") for line in choice.skipped)
+    assert {row.name: row.decision for row in choice.rows} == {
+        "lpft": "chosen",
+        "probe": "dropped",
+        "full": "skipped",
+    }
+    assert clock.now + choice.final_seconds <= 120.0
+
+
+@pytest.mark.parametrize("budget", [8.0, 20.0, 40.0, 90.0, 300.0])
+@pytest.mark.parametrize("slower", [0.3, 1.0, 1.15])
+def test_the_budget_holds_race_and_final_fit(budget: float, slower: float) -> None:
+    race, carrier, clock = raced(three(), HITS, budget, slower=slower)
+    winner, _ = decide(race, labels=LABELS)
+    final = 1.0 + 0.5 + slower * winner.training + 0.01 * TEST
+    assert clock.now + final <= 1.15 * budget
+    assert carrier.ran
+
+
+def test_what_is_slower_than_its_price_is_foretold_better_the_next_time() -> None:
+    entrants = [entrant("probe"), entrant("lpft", 10.0), entrant("l2sp", 10.0)]
+    race, _, _ = raced(entrants, {"probe": 0.6, "lpft": 0.8, "l2sp": 0.8}, 1000.0, slower=3.0)
+    assert race.forecast.ratio == pytest.approx(3.0)
+    assert race.forecast.final(entrants[1]) == pytest.approx(1.0 + 0.5 + 30.0 + 0.01 * TEST + 2.0)
+
+
+def test_one_that_would_take_too_much_is_shortened_and_wins_so() -> None:
+    race, carrier, _ = raced([entrant("probe"), entrant("lpft", 60.0)], {"probe": 0.5, "lpft": 0.9}, 80.0)
+    winner, choice = decide(race, labels=LABELS)
+    share = race.shorter["lpft"]
+    assert 0.2 <= share < 1
+    whole = plan_of("lpft", True)
+    stage = whole.stages[1]
+    assert isinstance(stage, TrainStage)
+    total = steps_of(whole, stage, 160)
+    assert total == 100
+    assert winner.plan.stages[1].stop.steps == int(total * share)  # type: ignore[union-attr]
+    assert carrier.plans["lpft"] == winner.plan
+    assert any("lpft: all but" in line for line in choice.skipped)
+
+
+def test_where_two_cannot_be_told_apart_the_cheaper_one_is_taken() -> None:
+    hits = {"probe": 0.8, "lpft": 0.81, "l2sp": 0.4}
+    entrants = [entrant("probe"), entrant("lpft", 10.0), entrant("l2sp", 10.0)]
+    race, carrier, _ = raced(entrants, hits, 1000.0)
+    winner, _ = decide(race, labels=LABELS)
+    assert winner.name == "probe"
+    assert len([name for name, _ in carrier.ran if name == "l2sp"]) == 1, "it dropped out after a round"
+    assert "the best in" in race.out["l2sp"]
+
+
+def test_of_equals_the_cheaper_one_is_taken() -> None:
+    race, _, _ = raced([entrant("probe"), entrant("lpft", 10.0)], {"probe": 0.8, "lpft": 0.8}, 1000.0)
+    winner, choice = decide(race, labels=LABELS)
+    assert winner.name == "probe"
+    assert {row.name: row.decision for row in choice.rows} == {"probe": "chosen", "lpft": "as good"}
+    assert choice.sentence == "probe: the best over 5 folds, and in 100% of the resamples."
+
+
+def test_with_few_examples_to_judge_by_a_probe_is_taken_without_a_race() -> None:
+    race, carrier, _ = raced(three(), HITS, 1000.0, judged=2)
+    winner, choice = decide(race, labels=LABELS)
+    assert winner.name == "probe"
+    assert carrier.ran == []
+    assert "2 labelled examples to judge by" in choice.sentence
+
+
+def test_one_that_fails_is_left_out_but_the_probe_may_not_fail() -> None:
+    race, _, _ = raced(three()[:2], HITS, 1000.0, fails="lpft")
+    assert race.left == [Left("lpft", "failed: a loss was not finite")]
+    assert decide(race, labels=LABELS)[0].name == "probe"
+    with pytest.raises(TrainingError, match="not finite"):
+        raced(three()[:2], HITS, 1000.0, fails="probe")
+
+
+def test_a_choice_goes_through_json_and_is_shown() -> None:
+    race, _, _ = raced(three(), HITS, 120.0)
+    _, choice = decide(race, labels=LABELS)
+    assert Choice.from_json(choice.to_json()) == choice
+    shown = choice_table(choice).splitlines()
+    assert shown[0].split()[:2] == ["strategy", "accuracy"]
+    assert shown[-1] == f"Strategy: {choice.sentence}"
+    assert len(set(choice.seeds)) == len(choice.seeds)
+    assert not set(choice.seeds) & set(range(1, 9)), "a proof takes those"

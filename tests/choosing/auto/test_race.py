@@ -179,6 +179,12 @@ def test_of_equals_the_cheaper_one_is_taken() -> None:
     assert choice.sentence == "probe: the best over 5 folds, and in 100% of the resamples."
 
 
+def test_of_two_that_are_about_as_cheap_the_better_one_is_taken() -> None:
+    entrants = [entrant("probe"), entrant("lpft", 10.0), entrant("l2sp", 11.0)]
+    race, _, _ = raced(entrants, {"probe": 0.5, "lpft": 0.88, "l2sp": 0.9}, 1000.0)
+    assert decide(race, labels=LABELS)[0].name == "l2sp"
+
+
 def test_with_few_examples_to_judge_by_a_probe_is_taken_without_a_race() -> None:
     race, carrier, _ = raced(three(), HITS, 1000.0, judged=2)
     winner, choice = decide(race, labels=LABELS)

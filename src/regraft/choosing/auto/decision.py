@@ -78,7 +78,7 @@ def _verdict(race: Race, one: Entrant, winner: Entrant, found: Chances | None) -
     assert found is not None
     place = [other.name for other in race.alive].index(one.name)
     if found.as_good[place]:
-        return "as good", f"cannot be told from the best, and {winner.name} is cheaper"
+        return "as good", f"cannot be told from the best; {winner.name} is cheaper or better"
     return "behind", "more than a standard error behind the best"
 
 

@@ -6,7 +6,8 @@
    shortened, to a fifth of its steps at least.
 3. After each round a bootstrap drops who is the best in under 5% of the resamples. A round on another fold
    follows where it fits for all who are left.
-4. The winner is the cheapest of those that are at most a standard error behind the leader.
+4. The winner is the cheapest of those that are at most a standard error behind the leader; where several
+   are about as cheap, the one of them with the best mean.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ FEWEST_JUDGED = 10
 """Labelled examples in a fold that judge; fewer cannot tell strategies apart."""
 TRIAL_SHARE = 0.25
 """Of the time that the probe leaves: the most that a first trial takes before it is shortened."""
+AS_CHEAP = 1.25
+"""Times the seconds of the cheapest final fit, up to which another one counts as cheap."""
 
 
 @dataclass
@@ -102,11 +105,16 @@ class Race:
         return chances_of(self.scores.table([one.name for one in entrants]), seed=self.seed)
 
     def winner(self) -> tuple[Entrant, Chances]:
-        """The cheapest of those that cannot be told from the leader, and what is known of all alive."""
+        """The cheapest of those that cannot be told from the leader, and what is known of all alive.
+
+        Of several that are about as cheap the one with the best mean.
+        """
         alive = self.alive
         found = self.chances(alive)
-        able = [one for one, good in zip(alive, found.as_good, strict=True) if good]
-        return min(able, key=self.forecast.final), found
+        able = [place for place, good in enumerate(found.as_good) if good]
+        prices = {place: self.forecast.final(alive[place]) for place in able}
+        cheap = [place for place in able if prices[place] <= AS_CHEAP * min(prices.values())]
+        return alive[max(cheap, key=lambda place: float(found.mean[place]))], found
 
     def _first_round(self) -> bool:
         """Try all that fit on the first fold; False where the probe alone was tried."""

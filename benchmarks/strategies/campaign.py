@@ -38,7 +38,7 @@ ARGUMENTS = {
     "distil": (":packaged:efficientnet-lite1",),
 }
 """What is tried of a strategy beside or instead of its default."""
-BEST = ("probe:logistic", "lpft", "lora", "l2sp", "wise-ft", "soup")
+BEST = ("probe:logistic", "lpft", "lora", "wise-ft", "soup", "bi-tuning")
 DEFAULT = "probe"
 LIMIT = "stop.steps=150"
 

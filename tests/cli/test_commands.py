@@ -101,6 +101,10 @@ def test_what_plan_prints_is_what_fit_carries_out(regraft: Run, photos: Path, tm
     assert (as_data["strategy"], as_data["seed"]) == ("lpft", 3)
     assert list(as_data["price"]["memory"]) == list(as_data["price"]["stages"]) == ["tune"]
     assert as_data["price"]["memory"]["tune"] > 1e6
+    (few,) = [one for one in as_data["findings"] if one["kind"] == "few labels"]
+    assert few["sentence"] in by_name.err
+    assert few in one["findings"]
+    assert few in two["findings"]
 
 
 def test_strategies_are_listed(regraft: Run) -> None:

@@ -20,7 +20,8 @@ from regraft.api.beginning import (
 from regraft.api.finishing import close, finish
 from regraft.api.opening import check_folder, link_of, open_models
 from regraft.api.plan import as_plan
-from regraft.api.records import find_doubles, write_records, write_unreadable
+from regraft.api.records import find_doubles, note_findings, write_records, write_unreadable
+from regraft.api.shape import shape_of_run
 from regraft.api.streams import OtherData, find_streams, find_streams_again, prepare_streams, record_streams
 from regraft.api.whereabouts import find_data
 from regraft.choosing.auto.choice import Choice
@@ -340,6 +341,8 @@ def _carry_out(
         work.killed = killed
         work.notes += doubles.sentences(work.target) if doubles else ()
         work.spend("read", time.monotonic() - start)
+        if "findings" not in run.facts:
+            note_findings(run, shape_of_run(work))
         with logging_to(run, settings.loggers, work.history):
             execute(work)
         finish(run, work, student, start, doubles)

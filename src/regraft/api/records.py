@@ -8,6 +8,7 @@ from regraft.core.console import say
 from regraft.core.files import write_csv, write_json
 from regraft.engine import Run
 from regraft.engine.stream_data import StreamData
+from regraft.evidence.shape import Finding
 from regraft.linking import Link
 from regraft.linking.saving import describe_link
 from regraft.targets import Draw, Prepared, Target
@@ -52,3 +53,10 @@ def find_doubles(run: Run, prepared: Prepared) -> NearDuplicates:
     for sentence in found.sentences(prepared.target):
         say(sentence)
     return found
+
+
+def note_findings(run: Run, findings: Sequence[Finding]) -> None:
+    """Say what was found of the shape of the data, and keep it in ``run.json``."""
+    for finding in findings:
+        say(str(finding))
+    run.note(findings=[finding.to_json() for finding in findings])

@@ -76,6 +76,7 @@ def plan(
     if list_:
         _list_strategies(json)
         return
+    from regraft.api.shape import shape_of_plan
     from regraft.api.transfer import checked_plan, prepare_plan
     from regraft.core.console import say
     from regraft.core.errors import UsageError
@@ -105,14 +106,19 @@ def plan(
         )
     sets = planned_sets(made, opened.graft.skeleton())
     found = price(made, target, opened)
+    findings = shape_of_plan(made, target, opened, found)
     if json:
         trained = [one.to_json() for one in sets]
-        o.print_json({**made.model_dump(mode="json"), "price": found.to_json(), "trained": trained})
+        against = [one.to_json() for one in findings]
+        more = {"price": found.to_json(), "trained": trained, "findings": against}
+        o.print_json({**made.model_dump(mode="json"), **more})
     else:
         print(plan_to_yaml(made), end="")
     for one in sets:
         say(str(one))
     say(str(found))
+    for finding in findings:
+        say(str(finding))
 
 
 def _list_strategies(json: bool) -> None:

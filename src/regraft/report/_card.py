@@ -132,6 +132,7 @@ def _figures(run: RunFolder) -> tuple[tuple[str, str, str], ...]:
 def limits(run: RunFolder) -> tuple[str, ...]:
     """What the figures do not say, as far as the run's own files show it."""
     told = [str(note) for note in run.target.get("notes") or []]
+    told += [str(one.get("sentence")) for one in run.run.get("findings") or [] if one.get("sentence")]
     test = (run.target.get("parts") or {}).get("test")
     if is_number(test) and test < _FEW_TEST_EXAMPLES:
         told.append(f"There are only {counted(int(test), 'test example')}: mind the width of the intervals.")

@@ -8,7 +8,7 @@ from regraft.core.randomness import numpy_generator
 from regraft.engine import Workspace
 from regraft.engine.price import Price
 from regraft.evidence.shape import Finding, features_gain, few_labels, too_big
-from regraft.evidence.shape.gain import MOST
+from regraft.evidence.shape.gain import LEAST, MOST
 from regraft.inference import Embedder
 from regraft.linking import Link
 from regraft.plans import Plan, SolveStage
@@ -18,6 +18,7 @@ from regraft.tasks import Task, make_task
 from regraft.terms import CALIBRATIONS
 
 _FOR_A_PLAN = 200  # examples that are embedded to say something of a plan
+_PATIENCE = 60.0  # seconds that this may take
 
 
 def shape_of_plan(
@@ -25,7 +26,7 @@ def shape_of_plan(
 ) -> tuple[Finding, ...]:
     """What speaks against a plan: too few labels, a dissimilar task, a network too big for the machine.
 
-    Up to 200 training examples go through the source's network, uncompiled.
+    Up to 200 training examples go through the source's network, uncompiled: as many as a minute allows.
 
     Parameters
     ----------
@@ -40,13 +41,19 @@ def shape_of_plan(
     )
     return (
         *few_labels(target, draw, plan.strategy),
-        *_dissimilar_to(link, target, draw),
+        *_dissimilar_to(plan, link, target, draw, price),
         *too_big(price, budget=budget),
     )
 
 
-def _dissimilar_to(link: Link, target: Target, draw: Draw) -> tuple[Finding, ...]:
-    chosen = target.select(_some(draw.train, _FOR_A_PLAN))
+def _dissimilar_to(plan: Plan, link: Link, target: Target, draw: Draw, price: Price) -> tuple[Finding, ...]:
+    if plan.models["student"].initialise != "linked":
+        return ()
+    each = price.features / max(price.examples, 1)
+    most = _FOR_A_PLAN if each * _FOR_A_PLAN <= _PATIENCE else int(_PATIENCE / each)
+    chosen = target.select(_some(draw.train, most))
+    if len(chosen) < LEAST:
+        return ()
     prepared = prepare(chosen, link.graft.source.preprocessing, max_unreadable=1.0)
     examples = np.arange(len(prepared.target))
     trunk = link.load().trunk.eval()
@@ -80,13 +87,21 @@ def shape_of_run(work: Workspace) -> tuple[Finding, ...]:
     """
     few = few_labels(work.target, work.draw, work.plan.strategy)
     first = work.plan.stages[0]
-    solves = isinstance(first, SolveStage) and first.model == "student" and first.solver not in CALIBRATIONS
-    if not solves or not all(work.plan.streams[name].reads == "target" for name in first.streams):
+    if not isinstance(first, SolveStage) or not _reads_frozen_source(first, work.plan):
         return few
-    refit = isinstance(first, SolveStage) and first.refit
-    used = np.union1d(work.draw.train, work.draw.validation) if refit else work.draw.train
+    used = np.union1d(work.draw.train, work.draw.validation) if first.refit else work.draw.train
     chosen = _some(work.draw.train, MOST)
     features = work.features("student", used).numpy()[np.searchsorted(used, chosen)]
     raw, what = raw_values(work.target, work.inputs, chosen)
     tasks = list(work.tasks.values())
     return (*few, *_findings(tasks, features, raw, work.target.labels(chosen), what))
+
+
+def _reads_frozen_source(stage: SolveStage, plan: Plan) -> bool:
+    """Whether a first stage fits a head to what the source's weights make of the target."""
+    return (
+        stage.model == "student"
+        and plan.models["student"].initialise == "linked"
+        and stage.solver not in CALIBRATIONS
+        and all(plan.streams[name].reads == "target" for name in stage.streams)
+    )

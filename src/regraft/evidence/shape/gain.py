@@ -20,7 +20,8 @@ from regraft.terms.solvers.base import penalties_of
 
 MOST = 400
 """Examples that are looked at: their decomposition takes a tenth of a second."""
-_LEAST = 30
+LEAST = 30
+"""Examples below which nothing is said."""
 _Z = 1.6449  # one-sided 95%
 
 
@@ -83,7 +84,7 @@ def features_gain(
         The raw side in words.
     """
     there = np.flatnonzero(task.present(labels))[:MOST]
-    if len(there) < _LEAST or _all_alike(labels[there]):
+    if len(there) < LEAST or _all_alike(labels[there]):
         return None
     theirs, own = (_best(task, side[there], labels[there]) for side in (features, raw))
     gap = theirs - own

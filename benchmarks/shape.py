@@ -1,7 +1,7 @@
 """Which number tells before training that a source does not pay: what its features gain, or how far it is?
 
-For each target 300 labels: what frozen features gain over raw inputs in leave-one-out (what ``plan`` and
-``fit`` say), and how far the inputs of the source's batch norms are from what it saw: the mean over channels of
+For each target 300 labels: what frozen features gain over raw inputs in leave-one-out, which ``plan`` and
+``fit`` say, and how far the inputs of the source's batch norms are from what it saw: the mean over channels of
 ``((mean - running mean)^2 + (std - running std)^2) / running variance``, in its first layer and the median.
 
     python benchmarks/shape.py --work WORK digits cells

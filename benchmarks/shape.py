@@ -1,8 +1,8 @@
 """Which number tells before training that a source does not pay: what its features gain, or how far it is?
 
-For each target 300 labels: what frozen features gain over raw inputs in leave-one-out, which ``plan`` and
-``fit`` say, and how far the inputs of the source's batch norms are from what it saw: the mean over channels of
-``((mean - running mean)^2 + (std - running std)^2) / running variance``, in its first layer and the median.
+For each target 300 labels: what frozen features gain over raw inputs in leave-one-out (what ``plan`` and
+``fit`` say), and how far the inputs of batch norms are from what the source saw: the mean over channels of
+``((mean - running mean)^2 + (std - running std)^2) / running variance``, first layer and median.
 
     python benchmarks/shape.py --work WORK digits cells
 """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _EPS = float(np.finfo(np.float64).eps)
-_BLOCK = 1 << 22  # numbers in a block of leave-one-out predictions, to bound memory
+_BLOCK = 1 << 18  # numbers that are looked at together: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,19 @@ def decompose(features: np.ndarray) -> Decomposition:
     """
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features of shape (examples, width) are needed, found {features.shape}")
-    wide = features.astype(np.float64)
+    wide = np.asarray(features, dtype=np.float64)
     mean = wide.mean(axis=0)
     centred = wide - mean
     if not np.isfinite(mean).all():
         raise ValueError("the features hold numbers that are not finite")
     # What rounding leaves of a column of equal numbers must not pass for variation.
-    noise = wide.size * (_EPS * float(np.abs(wide).max())) ** 2
+    noise = wide.size * (_EPS * max(float(wide.max()), -float(wide.min()))) ** 2
     return _tall(mean, centred, noise) if len(centred) >= centred.shape[1] else _wide(mean, centred, noise)
 
 
 def _tall(mean: np.ndarray, centred: np.ndarray, noise: float) -> Decomposition:
     s, V = _eigen(centred.T @ centred, noise)
-    return Decomposition(mean, _orthonormal(centred @ V / np.sqrt(s)), s, V)
+    return Decomposition(mean, _orthonormal(centred @ (V / np.sqrt(s))), s, V)
 
 
 def _wide(mean: np.ndarray, centred: np.ndarray, noise: float) -> Decomposition:
@@ -93,7 +93,8 @@ def _eigen(gram: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
 
 def _orthonormal(columns: np.ndarray) -> np.ndarray:
     """Centre again: products with small eigenvalues amplify what rounding left of the mean."""
-    return np.asarray(columns - columns.mean(axis=0))
+    columns -= columns.mean(axis=0)
+    return columns
 
 
 def leave_one_out(
@@ -118,15 +119,22 @@ def leave_one_out(
     U, s, count = decomposition.U, decomposition.s, decomposition.count
     centre = targets.mean(axis=0)
     projected = U.T @ (targets - centre)
-    squares = U * U
-    step = max(1, _BLOCK // max(1, targets.size))
-    for start in range(0, len(penalties), step):
-        shrink = s[:, None] / (s[:, None] + np.asarray(penalties[start : start + step], dtype=np.float64))
-        stacked = (shrink[:, :, None] * projected[:, None, :]).reshape(len(s), shrink.shape[1] * len(centre))
-        fits = (U @ stacked).reshape(count, shrink.shape[1], len(centre)) + centre
-        room = _room(squares @ shrink + 1 / count)
-        for number in range(shrink.shape[1]):
-            yield targets - (targets - fits[:, number]) / room[:, number, None]
+    shrink = s[:, None] / (s[:, None] + np.asarray(penalties, dtype=np.float64))
+    room = _room(_leverage(U, shrink) + 1 / count)
+    rest = targets - centre
+    for number in range(shrink.shape[1]):
+        outputs = U @ (shrink[:, number, None] * projected)
+        outputs -= rest
+        outputs /= room[:, number, None]
+        outputs += targets
+        yield outputs
+
+
+def _leverage(U: np.ndarray, shrink: np.ndarray) -> np.ndarray:
+    """``float64 (N, P)``: the diagonals of ``U diag(shrink) U^T``, in blocks of rows, to bound memory."""
+    step = max(1, _BLOCK // max(1, U.shape[1]))
+    blocks = [np.square(U[first : first + step]) @ shrink for first in range(0, len(U), step)]
+    return np.concatenate(blocks)
 
 
 def _room(leverage: np.ndarray) -> np.ndarray:

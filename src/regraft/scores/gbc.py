@@ -57,13 +57,8 @@ def _spherical(examples: Examples) -> float:
 
 def class_scatter(examples: Examples) -> np.ndarray:
     """``float64 (C,)``: summed squared distances of each class's examples from its mean."""
-    components, means = examples.features.components, examples.class_means
-    return np.array(
-        [
-            np.square(components[rows] - mean).sum()
-            for rows, mean in zip(examples.by_class, means, strict=True)
-        ]
-    )
+    U, s = examples.features.decomposition.U, examples.features.decomposition.s
+    return np.array([(np.square(U[rows] - U[rows].mean(axis=0)) @ s).sum() for rows in examples.by_class])
 
 
 def _diagonal(examples: Examples) -> float:

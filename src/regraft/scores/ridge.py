@@ -129,9 +129,8 @@ def _log_loss(examples: Examples, outputs: np.ndarray, sharpness: list[float]) -
         return float("nan")
     losses = []
     for number, (logits, codes) in enumerate(_choices(examples, outputs)):
-        calibration = Calibration(logits, codes)
-        sharpness[number] = calibration.fit(sharpness[number])
-        losses.append(calibration.log_loss(sharpness[number]))
+        sharpness[number], loss = Calibration(logits, codes).fit(sharpness[number])
+        losses.append(loss)
     return float(np.mean(losses))
 
 

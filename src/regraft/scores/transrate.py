@@ -29,8 +29,8 @@ def transrate(examples: Examples, *, distortion: float = 1e-4) -> float:
 def _transrate(examples: Examples, distortion: float) -> float:
     parts = examples.features.decomposition
     whole = np.log1p(parts.s / (parts.count * distortion)).sum() / 2
-    components = examples.features.components
-    rates = [_coding_rate(components[rows], distortion) for rows in examples.by_class]
+    lengths = np.sqrt(parts.s)
+    rates = [_coding_rate(parts.U[rows] * lengths, distortion) for rows in examples.by_class]
     return float(whole - np.mean(rates))
 
 

@@ -13,7 +13,7 @@ from regraft.api.beginning import BEGUN
 from regraft.api.temperatures import temperatures_of
 from regraft.core.files import write_json
 from regraft.engine import Checkpoints, Opened, Run, Workspace, write_model
-from regraft.evidence import Closer, Ledger, final_figures
+from regraft.evidence import Closer, Ledger, Temperature, final_figures
 from regraft.report import write_card, write_report
 from regraft.targets.aside import columns_aside
 from regraft.targets.near_duplicates import NearDuplicates
@@ -26,7 +26,7 @@ def finish(
 
     ``doubles`` are the near-duplicates among the examples, where they were looked for.
     """
-    logits = work.logits(work.target.test)
+    logits, temperatures = work.logits(work.target.test), temperatures_of(work)
     if not run.writes:
         return
     model = work.models["student"]
@@ -34,7 +34,7 @@ def finish(
     whole = work.target.origin.get("whole")
     write_model(run.folder, model, network, work.tasks, weights=source, whole=whole)
     ledger = Ledger.from_json(run.facts.get("ledger", []))
-    metrics = _final_metrics(run, work, ledger, logits, doubles)
+    metrics = _final_metrics(run, work, ledger, logits, temperatures, doubles)
     write_json(run.folder / "metrics.json", metrics)
     work.spend("total", time.monotonic() - start)
     run.note(
@@ -70,13 +70,14 @@ def _final_metrics(
     work: Workspace,
     ledger: Ledger,
     logits: dict[str, np.ndarray],
+    temperatures: dict[str, Temperature],
     doubles: NearDuplicates | None,
 ) -> dict[str, Any]:
     target = work.target
     scores = {name: task.scores(logits[name]) for name, task in work.tasks.items()}
     columns = columns_aside(target.select(target.test), run.facts.get("slices", []))
     closer = Closer(
-        temperatures=temperatures_of(work),
+        temperatures=temperatures,
         columns=columns,
         doubles=None if doubles is None else doubles.across(target),
     )

@@ -27,7 +27,8 @@ def temperatures_of(work: Workspace) -> dict[str, Temperature]:
             found[name] = Temperature(float(line["chosen"]), True, int(line["examples"]))
         elif not _refitted(work, str(line.get("stage", ""))):
             unseen.append(name)
-    return {**found, **_fitted(work, unseen)}
+    # Predictions are made by all processes together; only the leader's history is whole after a resume.
+    return {**found, **_fitted(work, work.processes.share({"outputs": unseen})["outputs"])}
 
 
 def _last_solved(work: Workspace, output: str) -> dict[str, Any]:

@@ -159,8 +159,8 @@ def gap_interval(bins: Bins, confidence: np.ndarray, right: np.ndarray) -> tuple
 
     A resample is biased as the sample is, once more: percentiles of the plain error never hold an error of
     zero. Hence the debiased error, its percentiles and their reflection (Efron and Tibshirani 1993, basic
-    interval), the wider of both at either end. Simulated for 60 to 2,000 examples it held the truth in 94 to
-    99% of cases where the error was .1 or .2, in 88 to 94% where it was 0; ``calibration`` mends the latter.
+    interval), the wider of both at either end. Simulated for 60 to 2,000 examples the better of the two held
+    the truth in 88 to 97% of cases, least where the error was 0, which ``calibration`` mends.
     """
     count = len(confidence)
     inside = np.zeros((count, bins.count))

@@ -29,7 +29,7 @@ FILES = {
 
 def test_a_run_holds_what_it_promises(image_run: Path, text_run: Path) -> None:
     assert {path.name for path in image_run.iterdir()} == FILES
-    assert {path.name for path in text_run.iterdir()} == FILES | {"tokenizer"}
+    assert {path.name for path in text_run.iterdir()} == FILES | {"tokenizer", "near_duplicates.csv"}
     facts = read_json(image_run / "run.json")
     assert (facts["status"], facts["strategy"], facts["test_label_reads"]) == ("done", "probe", 1)
     assert set(facts["hashes"]) == {"plan", "data", "weights"}

@@ -54,6 +54,7 @@ def test_what_timm_says_of_its_weights() -> None:
     ("model", "arguments", "said"),
     [
         ("resnet18", {"checkpoint_path": "x.pth"}, "checkpoint_path, which no run of regraft writes down"),
+        ("resnet18", {"pretrained": True, "drop_rate": 0.1}, "built with pretrained, which no run"),
         ("hf-hub:someone/model", {}, "is not the name of a model of timm"),
         ("local-dir:folder", {"img_size": 32}, "is not the name of a model of timm"),
     ],

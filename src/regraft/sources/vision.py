@@ -40,12 +40,13 @@ def _mismatch(purpose: str, error: BaseException) -> str:
 
 
 def check_arguments(library: str, model: str, arguments: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse what a bundle's file would hand to a library's builder beside what regraft itself hands over.
+    """Refuse what a bundle's file would hand to a library's builder and could make it load something.
 
-    Such arguments can name files and addresses to load from (``checkpoint_path``, ``weights_backbone``), and
-    so can a model's name (``hf-hub:``, ``local-dir:``). Raises :class:`SourceError`.
+    Arguments can name files and addresses (``checkpoint_path``, ``weights_backbone``) or ask for weights
+    (``pretrained``), and so can a model's name (``hf-hub:``, ``local-dir:``); numbers cannot. ``known`` are
+    those that regraft itself writes down. Raises :class:`SourceError`.
     """
-    strange = sorted(set(arguments) - set(known))
+    strange = sorted(name for name in set(arguments) - set(known) if not _of_numbers(arguments[name]))
     if strange:
         raise SourceError(
             f"{library}'s {model} is to be built with {', '.join(strange)}, which no run of regraft writes "
@@ -57,3 +58,10 @@ def check_arguments(library: str, model: str, arguments: Mapping[str, Any], know
             f"{model!r} is not the name of a model of {library}: model.json was changed; fit again, or take "
             "it from where it came from"
         )
+
+
+def _of_numbers(value: Any) -> bool:
+    """Whether a value is a number, or numbers in a row; what is on or off counts as none."""
+    if isinstance(value, list | tuple):
+        return all(_of_numbers(entry) for entry in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -14,6 +14,7 @@ _ERRORS = "regraft.core.errors"
 
 _HOMES = {
     "Blueprint": "regraft.linking",
+    "Board": "regraft.choosing.ranking",
     "Evidence": "regraft.evidence",
     "ImagePreprocessing": "regraft.core.preprocessing",
     "Link": "regraft.linking",
@@ -32,6 +33,7 @@ _HOMES = {
     "link": "regraft.api.link",
     "plan": "regraft.api.plan",
     "prove": "regraft.api.prove",
+    "rank": "regraft.api.rank",
     "replay": "regraft.api.replay",
     "resume": "regraft.api.fit",
     "transfer": "regraft.api.transfer",
@@ -65,8 +67,10 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot read the tab
     from regraft.api.link import link as link
     from regraft.api.plan import plan as plan
     from regraft.api.prove import prove as prove
+    from regraft.api.rank import rank as rank
     from regraft.api.replay import replay as replay
     from regraft.api.transfer import transfer as transfer
+    from regraft.choosing.ranking import Board as Board
     from regraft.core.errors import (
         BudgetError as BudgetError,
         BundleError as BundleError,

@@ -1,1 +1,1 @@
-"""The verbs: link, plan, fit, resume, transfer, evaluate, export, prove."""
+"""The verbs: rank, link, plan, fit, resume, transfer, evaluate, export, prove."""

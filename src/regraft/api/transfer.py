@@ -11,6 +11,7 @@ from regraft.api.budget import AUTO, deadline_of, note_spent
 from regraft.api.fit import fit
 from regraft.api.opening import check_companions, check_folder, link_of, open_models, open_pair
 from regraft.api.plan import as_plan, plan as make_plan
+from regraft.api.rank import choose_source
 from regraft.core.console import say
 from regraft.core.deadline import Deadline
 from regraft.engine import Run, Settings, check_plan
@@ -58,7 +59,8 @@ def transfer(
     out
         The run's folder.
     source
-        A name or a Source; one that fits the data if not given.
+        A name or a Source; one that fits the data if not given. ``auto`` ranks all that can be used here
+        offline, see :func:`regraft.rank`, in two minutes at the most.
     network
         The target model's network, where it is not the source's own: a source's name (its weights are not
         used), a Source, or what builds a network of your own, ``module:function`` or a function.
@@ -115,6 +117,7 @@ def transfer(
             per_class=per_class,
             train_size=train_size,
             changes=changes,
+            settings=settings,
             **options,
         )
         plan, sources = written, {link.source.name: link.source}
@@ -150,9 +153,12 @@ def prepare_plan(
     per_class: int | None = None,
     train_size: int | None = None,
     changes: Sequence[str] = (),
+    settings: Settings | None = None,
     **options: Any,
 ) -> tuple[Plan, Link]:
     """The plan for a target, with the link that it was written for; arguments as for :func:`transfer`."""
+    if source == AUTO:
+        source = choose_source(target, settings=settings, **options)
     link = open_link(target, source=source, network=network, maps=maps, waivers=waivers, **options)
     written = make_plan(
         link,

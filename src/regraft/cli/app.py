@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from regraft.cli import data, features, links, models, results, runs
+from regraft.cli import data, features, links, models, ranking, results, runs
 
 app = typer.Typer(
     name="regraft",
@@ -30,6 +30,7 @@ app = typer.Typer(
 for _command in (
     runs.demo,
     models.sources,
+    ranking.rank,
     links.link,
     models.plan,
     models.cite,

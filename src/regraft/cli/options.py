@@ -69,8 +69,8 @@ SourceName = Annotated[
     str | None,
     typer.Option(
         "--source",
-        help="Pretrained model; `regraft sources` lists them, and A+B joins several. Default: one that fits "
-        "the data.",
+        help="Pretrained model; `regraft sources` lists them, A+B joins several, and auto ranks all that "
+        "work offline (`regraft rank`), in 2 minutes at most. Default: one that fits the data.",
     ),
 ]
 Size = Annotated[

@@ -47,6 +47,11 @@ class Entry:
         """Whether it can be used now, as far as can be told without importing anything."""
         return all(is_installed(package) for package in self.needs)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it names one pretrained source that works now and needs no network."""
+        return self.size > 0 and self.works
+
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, with ``works`` and the line that would make it work."""
         line = "" if self.works else f"pip install '{self.install}'"

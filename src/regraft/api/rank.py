@@ -1,0 +1,177 @@
+"""``rg.rank``: which source?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from regraft.choosing.prior import facts_of
+from regraft.choosing.ranking import Board, Candidate, Failure, rank_candidates
+from regraft.core.console import duration, said_once, say
+from regraft.core.errors import RegraftError, SourceError, UsageError
+from regraft.core.spelling import did_you_mean
+from regraft.core.task_spec import TaskSpec
+from regraft.engine import Settings
+from regraft.engine.processes import refuse_many
+from regraft.sources import Source, catalogue, find, takes_option
+from regraft.sources.smaller import at_smaller_size
+from regraft.targets import Target, load_target
+from regraft.targets.prepared import check_reads
+
+AUTO = "auto"
+"""The name that stands for the source that a ranking takes."""
+AUTO_SECONDS = 120.0
+"""What may go into choosing a source where nobody said how long."""
+
+
+def rank(
+    target: Target | str | Path,
+    sources: Sequence[str | Source] | None = None,
+    *,
+    budget: float | None = 300.0,
+    output: str | None = None,
+    seed: int = 0,
+    settings: Settings | None = None,
+    **options: Any,
+) -> Board:
+    """Which source transfers best to a target, with an interval, a price and a decision.
+
+    Example::
+
+        board = rg.rank("leaves/")
+        print(board.table())
+        print(board.sentence)
+        run = rg.transfer("leaves/", source=board.best, out="runs/leaves")
+
+    Facts about the sources, a first look at all of them on a few hundred labelled examples, more examples for
+    those that may be the best, and a short race of ``lpft`` between those that still cannot be told apart.
+    What networks give is kept, so that a ranking that was interrupted goes on, and ``fit`` finds it. Labels
+    of the test part are never read.
+
+    Parameters
+    ----------
+    target
+        A Target, or where one can be loaded from.
+    sources
+        Names or Sources; all that ``regraft sources`` says can be used offline for such data, if not given.
+    budget
+        Seconds; None for no limit. What does not fit is cut in a stated order, and the board says what.
+    output
+        The output that sources are compared on; the first if not given.
+    seed
+        Decides which labelled examples are looked at.
+    settings
+        Device, threads, backend.
+    options
+        What sources are opened with where they take it, as in ``size=96``.
+
+    Returns
+    -------
+    Board
+        With ``.rows``, ``.best``, ``.sentence``, ``.table()``. A source that cannot be opened or read has a
+        row that says why.
+
+    Raises
+    ------
+    UsageError
+        Where there is no such output, or nothing to rank.
+    SourceError
+        Where none of the sources can be used; it says why for each.
+    DataError
+        Where fewer than two labelled examples can be read.
+    BudgetError
+        Where the budget is too small for a look at one source.
+    """
+    refuse_many("rank")
+    data = target if isinstance(target, Target) else load_target(target)
+    spec = _output(data, output)
+    wanted = list(default_candidates(data.modality) if sources is None else sources)
+    candidates, failures = _open(_once(wanted), data, options)
+    if not candidates:
+        listed = "; ".join(f"{one.name}: {one.reason}" for one in failures)
+        raise SourceError(f"none of the sources can be used. {listed}")
+    with said_once():
+        board = rank_candidates(
+            data, spec, candidates, failures=failures, budget=budget, seed=seed, settings=settings
+        )
+    if not board.contenders:
+        raise SourceError(board.sentence)
+    return board
+
+
+def choose_source(target: Target, *, settings: Settings | None = None, **options: Any) -> Source | str:
+    """The source that a ranking of all offline ones takes, in :data:`AUTO_SECONDS` at most; it is said."""
+    names = default_candidates(target.modality)
+    if len(names) == 1:
+        say(f"Source: {names[0]}, the only one for such data that can be used here offline.")
+        return names[0]
+    say(
+        f"Source: {AUTO}, {len(names)} candidates; at most {duration(AUTO_SECONDS)} go into choosing, which "
+        "`regraft rank` shows in full."
+    )
+    board = rank(target, names, budget=AUTO_SECONDS, settings=settings, **options)
+    say(board.sentence)
+    return board.best
+
+
+def default_candidates(modality: str) -> tuple[str, ...]:
+    """Names of all pretrained sources for a modality that can be used here without a network."""
+    found = tuple(entry.name for entry in catalogue(modality) if entry.ready)
+    if not found:
+        raise UsageError(
+            f"there is no source for {modality} data here that needs no network; `regraft sources` says what "
+            "one install away would work, and --sources A,B names others"
+        )
+    return found
+
+
+def _output(target: Target, name: str | None) -> TaskSpec:
+    specs = {spec.name: spec for spec in target.tasks}
+    if name is not None and name not in specs:
+        raise UsageError(
+            f"there is no output {name!r}{did_you_mean(name, specs)} There are: {', '.join(specs)}"
+        )
+    chosen = name or next(iter(specs))
+    if name is None and len(specs) > 1:
+        rest = ", ".join(other for other in specs if other != chosen)
+        say(f"Sources are ranked for the output {chosen!r}; --output chooses another one: {rest}.")
+    return specs[chosen]
+
+
+def _once(wanted: Sequence[str | Source]) -> list[str | Source]:
+    """Each source once; raises ``UsageError`` for none."""
+    if not wanted:
+        raise UsageError("there is no source to rank; name some: --sources A,B")
+    found: dict[str, str | Source] = {}
+    for one in wanted:
+        name = one if isinstance(one, str) else one.name
+        if name in found:
+            say(f"{name} is named twice; it is looked at once.")
+        found.setdefault(name, one)
+    return list(found.values())
+
+
+def _open(
+    wanted: Sequence[str | Source], target: Target, options: dict[str, Any]
+) -> tuple[list[Candidate], list[Failure]]:
+    """Sources that can be tried, and those that cannot with the reasons, which are said."""
+    candidates, failures = list[Candidate](), list[Failure]()
+    for one in wanted:
+        name = one if isinstance(one, str) else one.name
+        try:
+            candidates.append(_candidate(one, target, options))
+        except RegraftError as error:
+            failures.append(Failure(name, str(error)))
+            say(f"{name} is left out: {error}")
+    return candidates, failures
+
+
+def _candidate(one: str | Source, target: Target, options: dict[str, Any]) -> Candidate:
+    taken = {key: value for key, value in options.items() if isinstance(one, str) and takes_option(one, key)}
+    source = find(one, **taken)
+    if source.weights is None:
+        raise SourceError(f"{source.name} was never pretrained: there is nothing to carry over")
+    check_reads(source.preprocessing, target)
+    smaller = None if "size" in taken else at_smaller_size(source)
+    return Candidate(source, facts_of(source), smaller)

@@ -1,0 +1,266 @@
+"""The cascade: a prior, a first look at all candidates, more examples for those that may be best, a race.
+
+After each stage a candidate is dropped where it has under 5% probability to be the best after fine-tuning
+(:mod:`regraft.choosing.ranking.belief`). Samples are nested and features are kept, so that a stage computes
+only what is new in it. Only labels of the pool are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from regraft.choosing.prior import expected
+from regraft.choosing.ranking.belief import Belief, keep, prior_of, update
+from regraft.choosing.ranking.budget import MOST, Clock, FirstLook, first_count, plan_first_look
+from regraft.choosing.ranking.candidate import Candidate
+from regraft.choosing.ranking.entrant import Entrant, guarded
+from regraft.choosing.ranking.forecast import STEPS, curve_sizes
+from regraft.choosing.ranking.race import can_race, price_of, race, race_seconds
+from regraft.choosing.ranking.reader import Reader
+from regraft.choosing.ranking.sample import Sample, draw_sample
+from regraft.choosing.ranking.score import Score, resample_together, score_features
+from regraft.core.console import Advance, duration, progress, say
+from regraft.core.task_spec import TaskSpec
+from regraft.engine import Settings
+from regraft.targets import Target
+
+LEAST = 0.05
+"""The probability to be the best below which a candidate is dropped."""
+_PRICED = 100  # examples that a network could read in the time that measuring its price takes
+_CURVE = 16  # examples below which a sample has no learning curve
+
+
+@dataclass
+class Cascade:
+    """One ranking while it is made.
+
+    Parameters
+    ----------
+    target, spec
+        The data, and the output that sources are compared on.
+    settings, device
+        How networks are run.
+    seed
+        Decides which examples are taken.
+    """
+
+    target: Target
+    spec: TaskSpec
+    settings: Settings
+    device: torch.device
+    seed: int
+    clock: Clock
+    entrants: list[Entrant] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    predicted: float = 0.0
+    sample: Sample | None = None
+    _thought: tuple[list[Entrant], Belief] | None = None
+
+    def run(self, candidates: Sequence[Candidate]) -> list[Entrant]:
+        """All stages; what was found is in the entrants."""
+        standings = expected([one.facts for one in candidates])
+        self.entrants = [
+            Entrant(one, standing, Reader(one.source, self.settings, self.device))
+            for one, standing in zip(candidates, standings, strict=True)
+        ]
+        largest = self._sample(min(len(self.target.pool), MOST))
+        self._time(largest)
+        self._first_look(largest)
+        self._more(largest)
+        self._price()
+        self._race()
+        return self.entrants
+
+    @property
+    def alive(self) -> list[Entrant]:
+        """Candidates that may still be chosen."""
+        return [one for one in self.entrants if one.alive]
+
+    def _sample(self, count: int) -> Sample:
+        return draw_sample(self.target, self.spec, count, seed=self.seed)
+
+    def _time(self, sample: Sample) -> None:
+        with progress("Opening sources", len(self.entrants), unit="sources") as advance:
+            for one in self.entrants:
+                with guarded(one):
+                    one.seconds = one.reader.seconds(sample)
+                advance(note=one.name)
+
+    def _first_look(self, largest: Sample) -> None:
+        alive = self.alive
+        if not alive:
+            return
+        count = first_count(len(largest), len(self.spec.classes))
+        look = plan_first_look(
+            [one.seconds for one in alive],
+            can_shrink=[one.candidate.smaller is not None for one in alive],
+            expected=[one.standing.mean for one in alive],
+            count=count,
+            left=self.clock.left,
+        )
+        self._foretell(alive, look, len(largest))
+        for place, one in enumerate(alive):
+            if place not in look.tried:
+                one.left_out = "the budget does not allow for it, and facts about it promise less"
+        self.skipped += look.cut
+        self._look(look.count, smaller=look.smaller)
+        if look.smaller and len(self.alive) > 0:
+            self._look(look.count, smaller=False)
+
+    def _foretell(self, alive: Sequence[Entrant], look: FirstLook, most: int) -> None:
+        each = sum(alive[place].seconds for place in look.tried)
+        rounds = len(look.tried) > 1
+        self.predicted = self.clock.spent + each * (most if rounds else look.count)
+        limit = "" if self.clock.budget is None else f"; the budget is {duration(self.clock.budget)}"
+        further = f", {duration(each * most)} if none is dropped up to {most}" if rounds else ""
+        say(
+            f"Looking at {len(look.tried)} sources on {look.count} labelled examples: about "
+            f"{duration(each * look.count)}{further}{limit}. What is kept already is not run again."
+        )
+        for sentence in look.cut:
+            say(f"For the budget, {sentence}.")
+
+    def _look(self, count: int, *, smaller: bool) -> None:
+        """Score all that are alive on a sample, and drop."""
+        stage = "more examples" if any(one.score for one in self.alive) and not smaller else "first look"
+        alive, sample = self.alive, self._readable(count)
+        with progress(_title(stage, smaller), len(alive) * len(sample)) as advance:
+            for one in alive:
+                reader = self._reader(one, smaller)
+                with guarded(one):
+                    self._score(one, reader, sample, advance)
+                one.stage = stage
+        self._decide(STEPS.smaller if smaller else STEPS.apart)
+
+    def _reader(self, one: Entrant, smaller: bool) -> Reader:
+        if not smaller or one.candidate.smaller is None:
+            return one.reader
+        if one.looker is None:
+            one.looker = Reader(one.candidate.smaller, self.settings, self.device)
+        return one.looker
+
+    def _readable(self, count: int) -> Sample:
+        """A sample without what cannot be read, whichever source reads it."""
+        sample = self._sample(count)
+        self.sample = sample.readable(self.alive[0].candidate.source.preprocessing)
+        return self.sample
+
+    def _score(self, one: Entrant, reader: Reader, sample: Sample, advance: Advance) -> None:
+        features = reader.features(sample, lambda done: advance(done, note=one.name))
+        labels, task = sample.labels, sample.task
+        sizes = curve_sizes(len(sample), max(_CURVE, 2 * len(self.spec.classes)))
+        one.curve = []
+        for size in sizes[:-1]:
+            places = sample.within(size)
+            one.curve.append(score_features(features[places], labels[places], task, one.name).value)
+        one.score = score_features(features, labels, task, one.name)
+        one.curve.append(one.score.value)
+
+    def _decide(self, noise: float) -> None:
+        """What is thought of those that are alive, and who is dropped."""
+        alive = self.alive
+        if not alive:
+            return
+        scores = [one.score for one in alive if one.score is not None]
+        measured = resample_together(scores, seed=self.seed)
+        values = np.array([score.value for score in scores])
+        before = prior_of([one.standing for one in alive], values, measured.std(axis=0))
+        self._settle(alive, update(before, measured, noise))
+
+    def _settle(self, alive: Sequence[Entrant], belief: Belief) -> None:
+        self._thought = (list(alive), belief)
+        for one, value, error, chance in zip(alive, belief.mean, belief.spread, belief.best, strict=True):
+            one.value, one.error, one.chance = float(value), float(error), float(chance)
+        leader = alive[int(np.argmax(belief.mean))]
+        for one in alive:
+            if one is not leader and (one.chance or 0.0) < LEAST:
+                count = one.score.count if one.score else 0
+                one.dropped = (
+                    f"{one.stage}, {count} examples: {one.chance:.1%} probability to be the best, behind "
+                    f"{leader.name}"
+                )
+                one.reader.close()
+
+    def _more(self, largest: Sample) -> None:
+        """Twice as many examples for those that are left, as long as there are several and there is time."""
+        while len(self.alive) > 1 and self.sample is not None and len(self.sample) < len(largest):
+            have = len(self.sample)
+            count = min(2 * have, len(largest))
+            need = sum(one.seconds for one in self.alive) * (count - have + _PRICED)
+            if need > self.clock.left:
+                self.skipped.append(
+                    f"more than {have} examples: {count} take about {duration(need)}, "
+                    f"{duration(max(self.clock.left, 0.0))} of the budget are left"
+                )
+                say(f"For the budget, {self.skipped[-1]}.")
+                return
+            self._look(count, smaller=False)
+            if self.sample is not None and len(self.sample) <= have:
+                return  # the others cannot be read
+
+    def _price(self) -> None:
+        """What fine-tuning costs: of those that may be chosen, then of the others while there is time."""
+        others = [one for one in self.entrants if one.dropped]
+        wanted = [*self.alive, *sorted(others, key=lambda one: -(one.chance or 0.0))]
+        sample = self.sample
+        if sample is None:
+            return
+        with progress("Pricing", len(wanted), unit="sources") as advance:
+            for one in wanted:
+                if self.clock.left <= 0:
+                    self.skipped.append("prices of some sources")
+                    return
+                with guarded(one):
+                    one.price = price_of(one.candidate.source, sample)
+                advance(note=one.name)
+
+    def _race(self) -> None:
+        alive, sample = self.alive, self.sample
+        if len(alive) < 2 or sample is None:
+            return
+        if not can_race(sample):
+            self.skipped.append(
+                f"a race: {len(sample)} examples are too few to train on some and judge on others"
+            )
+            return
+        need = sum(race_seconds(one.candidate.source, sample) for one in alive)
+        if need > self.clock.left:
+            self.skipped.append(
+                f"a race between {len(alive)} sources: it takes up to {duration(need)}, "
+                f"{duration(max(self.clock.left, 0.0))} of the budget are left"
+            )
+            say(f"For the budget, {self.skipped[-1]}.")
+            return
+        self.predicted = self.clock.spent + need
+        say(f"{len(alive)} sources cannot be told apart by a probe: a race of at most {duration(need)}.")
+        self._run_race(alive, sample)
+
+    def _run_race(self, alive: Sequence[Entrant], sample: Sample) -> None:
+        found: dict[str, Score] = {}
+
+        with progress("Race", len(alive), unit="sources") as advance:
+            for one in alive:
+                with guarded(one):
+                    found[one.name] = race(one.candidate.source, sample, self.settings)
+                advance(note=one.name)
+        left = self.alive
+        if len(left) < 2 or self._thought is None:
+            return
+        known, thought = self._thought
+        belief = keep(thought, [known.index(one) for one in left])
+        level = belief.mean.mean()
+        after = update(belief, resample_together([found[one.name] for one in left], seed=self.seed))
+        # A race trains on few labels: it tells sources apart, how good they get is for the probe to say.
+        moved = Belief(after.draws - after.mean.mean() + level, after.noise)
+        for one in left:
+            one.stage = "race"
+        self._settle(left, moved)
+
+
+def _title(stage: str, smaller: bool) -> str:
+    at = " at half the size" if smaller else ""
+    return f"{stage.capitalize()}{at}"

@@ -1,0 +1,48 @@
+"""From candidates to a board."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from regraft.choosing.ranking.board import Board
+from regraft.choosing.ranking.budget import Clock
+from regraft.choosing.ranking.candidate import Candidate, Failure
+from regraft.choosing.ranking.cascade import Cascade
+from regraft.choosing.ranking.deciding import make_board
+from regraft.core.task_spec import TaskSpec
+from regraft.engine import Settings
+from regraft.targets import Target
+
+
+def rank_candidates(
+    target: Target,
+    spec: TaskSpec,
+    candidates: Sequence[Candidate],
+    *,
+    failures: Sequence[Failure] = (),
+    budget: float | None = None,
+    seed: int = 0,
+    settings: Settings | None = None,
+) -> Board:
+    """Rank candidates for one output of a target.
+
+    Parameters
+    ----------
+    failures
+        Sources that were asked for and could not be opened: they get rows of their own.
+    budget
+        Seconds; None for no limit. See :mod:`regraft.choosing.ranking.budget` for what is cut, in order.
+    seed
+        Decides which labelled examples are looked at.
+
+    Raises
+    ------
+    DataError
+        Where fewer than two labelled examples can be read.
+    BudgetError
+        Where not even one source can be looked at.
+    """
+    used = settings or Settings()
+    cascade = Cascade(target, spec, used, used.apply(), seed, Clock(budget))
+    cascade.run(candidates)
+    return make_board(cascade, failures)

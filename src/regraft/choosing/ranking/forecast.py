@@ -9,8 +9,8 @@ gains
 with b the gain for each doubling, which may be drawn from leave-one-out figures of a quarter, a half and
 all of the sample (learning curves fall like powers of the number of labels: Hestness et al. 2017, "Deep
 learning scaling is predictable, empirically"). Fine-tuning then changes it by a gain that differs from target
-to target. ``benchmarks/rank_coverage.py`` fits the constants on fine-tuned models of real targets, and shows how
-often intervals hold what they promise on a target that they were not fitted on: 62 of 76 predictions for
+to target. ``benchmarks/rank_coverage.py`` fits the constants on fine-tuned models of real targets and shows
+how often intervals hold what they promise on a target that they were not fitted on: 62 of 76 predictions for
 images were inside. Nothing is shown for texts: the two predictions that there are were outside.
 """
 

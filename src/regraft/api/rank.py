@@ -6,23 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from regraft.api.budget import AUTO
 from regraft.choosing.prior import facts_of
 from regraft.choosing.ranking import Board, Candidate, Failure, rank_candidates
 from regraft.core.console import duration, said_once, say
-from regraft.core.errors import RegraftError, SourceError, UsageError
+from regraft.core.deadline import Deadline
+from regraft.core.errors import BudgetError, RegraftError, SourceError, UsageError
 from regraft.core.spelling import did_you_mean
 from regraft.core.task_spec import TaskSpec
 from regraft.engine import Settings
 from regraft.engine.processes import refuse_many
-from regraft.sources import Source, catalogue, find, takes_option
+from regraft.sources import Source, catalogue, default_source, find, takes_option
 from regraft.sources.smaller import at_smaller_size
 from regraft.targets import Target, load_target
 from regraft.targets.prepared import check_reads
 
-AUTO = "auto"
-"""The name that stands for the source that a ranking takes."""
 AUTO_SECONDS = 120.0
 """What may go into choosing a source where nobody said how long."""
+_SHARE = 0.25  # of what a deadline leaves
 
 
 def rank(
@@ -100,17 +101,28 @@ def rank(
     return board
 
 
-def choose_source(target: Target, *, settings: Settings | None = None, **options: Any) -> Source | str:
-    """The source that a ranking of all offline ones takes, in :data:`AUTO_SECONDS` at most; it is said."""
+def choose_source(
+    target: Target, *, deadline: Deadline | None = None, settings: Settings | None = None, **options: Any
+) -> Source | str:
+    """The source that a ranking of all offline ones takes, in :data:`AUTO_SECONDS` at most; it is said.
+
+    Of what a ``deadline`` leaves it takes a quarter at the most; the default source where that is too little.
+    """
     names = default_candidates(target.modality)
     if len(names) == 1:
         say(f"Source: {names[0]}, the only one for such data that can be used here offline.")
         return names[0]
+    seconds = AUTO_SECONDS if deadline is None else min(AUTO_SECONDS, _SHARE * deadline.left)
     say(
-        f"Source: {AUTO}, {len(names)} candidates; at most {duration(AUTO_SECONDS)} go into choosing, which "
+        f"Source: {AUTO}, {len(names)} candidates; at most {duration(seconds)} go into choosing, which "
         "`regraft rank` shows in full."
     )
-    board = rank(target, names, budget=AUTO_SECONDS, settings=settings, **options)
+    try:
+        board = rank(target, names, budget=seconds, settings=settings, **options)
+    except BudgetError as error:
+        name = default_source(target.modality)
+        say(f"Sources are not compared: {error}. Source: {name}, the default for {target.modality} data.")
+        return name
     say(board.sentence)
     return board.best
 

@@ -60,7 +60,8 @@ def transfer(
         The run's folder.
     source
         A name or a Source; one that fits the data if not given. ``auto`` ranks all that can be used here
-        offline, see :func:`regraft.rank`, in two minutes at the most.
+        offline, see :func:`regraft.rank`, in two minutes at the most; beside the strategy ``auto``, in a
+        quarter of the budget at the most.
     network
         The target model's network, where it is not the source's own: a source's name (its weights are not
         used), a Source, or what builds a network of your own, ``module:function`` or a function.
@@ -89,6 +90,8 @@ def transfer(
     sources: dict[str, Source] = {}
     choice = None
     if plan is None and strategy == AUTO:
+        if source == AUTO:
+            source = choose_source(data, deadline=deadline, settings=settings, **options)
         link = open_link(data, source=source, network=network, maps=maps, waivers=waivers, **options)
         chosen = choose_plan(
             link,

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -178,12 +177,25 @@ def moments(
 
 
 def contrasts(found: Moments, *, plain: bool = False) -> Intervals:
-    """Intervals of the differences; ``plain`` takes the interaction off the seeds' variance as it stands."""
-    given: dict[str, Any] = {"shared": found.shared, "count": found.count}
-    if not plain:
-        return intervals(found.values, overlap=found.overlap, interaction=found.interaction, **given)
+    """Intervals of the differences; ``plain`` as they were before this was simulated."""
+    if plain:
+        return _plain(found)
+    return intervals(
+        found.values,
+        overlap=found.overlap,
+        shared=found.shared,
+        interaction=found.interaction,
+        count=found.count,
+    )
+
+
+def _plain(found: Moments) -> Intervals:
+    """Variances put in as they are found, degrees of freedom after Satterthwaite."""
+    seeds = found.values.shape[-1]
     spread = found.values.var(axis=-1, ddof=1)
-    left = np.maximum(0.0, spread - found.interaction) / np.where(spread > 0, spread, 1.0)
-    beyond = left * found.overlap / (1 - found.overlap)
-    # An overlap that gives the whole variance this ratio gives the same interval.
-    return intervals(found.values, overlap=beyond / (1 + beyond), **given)
+    ratio = found.overlap / (1 - found.overlap)
+    drawn = spread / seeds + np.maximum(0.0, spread - found.interaction) * ratio
+    total = drawn + found.shared
+    shares = drawn**2 / (seeds - 1) + found.shared**2 / (found.count - 1)
+    degrees = np.where(shares > 0, total**2 / np.where(shares > 0, shares, 1.0), seeds - 1)
+    return Intervals(found.values.mean(axis=-1), np.sqrt(total), degrees)

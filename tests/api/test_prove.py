@@ -27,7 +27,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_proof_compares_arms_over_paired_seeds(digits_run: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(digits_run, tmp_path / "run"))
-    evidence = rg.prove(folder, seeds=3, budget=None, scratch="small")
+    evidence = rg.prove(folder, seeds=3, budget=None, scratch="small", curve=(3, 10))
     assert evidence.verdict in {"HELPED", "HARMED", "EQUIVALENT", "INCONCLUSIVE"}
     written = read_json(folder / "evidence.json")
     assert written["verdict"] == evidence.verdict
@@ -39,10 +39,27 @@ def test_a_proof_compares_arms_over_paired_seeds(digits_run: Path, tmp_path: Pat
     assert written["arms"][2]["name"].startswith("scratch, small network (")
     assert written["labels"] == 15
     assert written["cut"] == []
+    points = [(point["per_class"], point["labels"]) for point in written["curve"]["arms"][0]["points"]]
+    assert points == [(3, 9), (None, 15), (10, 30)]
+    assert evidence.curve is not None
+    assert evidence.curve.sentence in (folder / "report.html").read_text().replace("&#39;", "'")
     facts = read_json(folder / "run.json")
     assert facts["test_label_reads"] == 2
     assert [entry["purpose"] for entry in facts["ledger"]] == ["final figures", "prove"]
     assert evidence.sentence in (folder / "report.html").read_text()
+
+
+def test_seeds_by_which_the_run_was_chosen_are_not_those_that_prove_it(
+    digits_run: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(digits_run, tmp_path / "run"))
+    chosen = {"seeds": [1, 3], "candidates": 6, "seconds": 12.5, "how": "regraft rank"}
+    write_json(folder / "run.json", {**read_json(folder / "run.json"), "selection": chosen})
+    evidence = rg.prove(folder, seeds=3, budget=None, scratch="small")
+    assert evidence.seeds == (2, 4, 5)
+    assert read_json(folder / "evidence.json")["selection"] == chosen
+    with pytest.raises(UsageError, match="at least two different numbers of labels per class"):
+        rg.prove(folder, curve=(10,))
 
 
 def test_a_budget_that_is_too_small_is_refused_with_one_that_is_not(

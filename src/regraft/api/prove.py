@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,21 @@ from regraft.engine.opened import inputs_apart
 from regraft.engine.price import price
 from regraft.engine.processes import refuse_many
 from regraft.engine.stream_data import StreamData
-from regraft.evidence import BaselineArm, Evidence, Ledger, TrainedArm, Trials, judge, run_trials
+from regraft.evidence import (
+    BaselineArm,
+    CurveTrials,
+    Evidence,
+    Ledger,
+    Selection,
+    TrainedArm,
+    Trials,
+    check_points,
+    choose_reference,
+    fresh_seeds,
+    judge,
+    run_curve,
+    run_trials,
+)
 from regraft.evidence.arms import Arm
 from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import ModelSpec, Plan
@@ -41,6 +55,7 @@ def prove(
     seeds: int = 8,
     budget: float | None = 1200.0,
     scratch: str = "auto",
+    curve: Sequence[int] = (),
     output: str | None = None,
     delta: float | None = None,
     sources: Mapping[str, Source] | None = None,
@@ -54,12 +69,16 @@ def prove(
     ----------
     seeds
         How many draws of training examples, initialisations and orders every arm goes through; fresh ones,
-        not the run's own.
+        neither the run's own nor any by which its source or strategy was chosen (``selection`` in run.json).
     budget
         Seconds to spend; None for no limit. What does not fit is cut in a stated order and written down.
     scratch
         The arm from scratch: ``same`` network, a ``small`` one, ``both``, or ``auto``: the same network where
         it takes at most half the budget, else a small one.
+    curve
+        Labels per class, as in ``(10, 25, 50, 100)``: learning curves of the strategy and the arms without a
+        source, and how many times the labels these need to match it, in ``.curve``. Paid with what the
+        verdict leaves of the budget.
     output
         Which output the verdict is about; the first if not given.
     delta
@@ -77,6 +96,7 @@ def prove(
     refuse_many("prove")
     if scratch not in SCRATCH:
         raise UsageError(f"--scratch {scratch}: there are {', '.join(SCRATCH)}")
+    points = check_points(curve) if curve else ()
     opened = run if isinstance(run, Run) else Run.load(run, builder=builder)
     if opened.status != "done":
         raise BundleError(
@@ -85,9 +105,14 @@ def prove(
     with said_once():  # what an arm says on one draw it says on every draw
         pairs = opened.opened or open_models(opened.plan, sources, opened.builder, network)
         case = _open_case(opened, pairs, output, streams)
-        trials = _run(case, _arms(case, scratch, seeds, budget), seeds, budget)
+        _check_curve(case, points)
+        chosen = _selection(opened)
+        fresh = fresh_seeds(case.plan.seed, seeds, chosen.seeds if chosen else ())
+        trials = _run(case, _arms(case, scratch, seeds, budget), fresh, budget)
+        curves = _run_curve(case, trials, points, budget) if points else None
     ledger = Ledger.from_json(opened.facts["ledger"])
-    evidence = judge(trials, case.target, case.spec.name, ledger, delta=delta)
+    evidence = judge(trials, case.target, case.spec.name, ledger, delta=delta, curve=curves)
+    evidence = replace(evidence, selection=chosen)
     evidence.write(opened.folder)
     opened.note(ledger=ledger.to_json(), test_label_reads=ledger.count)
     write_report(opened.folder)
@@ -170,9 +195,32 @@ def _open_case(
     return _Case(plan, pairs, prepared, Settings(**run.facts["settings"]), specs[name], others)
 
 
-def _run(case: _Case, arms: list[Arm], seeds: int, budget: float | None) -> Trials:
+def _selection(run: Run) -> Selection | None:
+    """What choosing the run's source or strategy has seen and cost, where something was chosen."""
+    told = run.facts.get("selection")
+    return Selection.from_json(told) if told else None
+
+
+def _check_curve(case: _Case, points: Sequence[int]) -> None:
+    if points and case.spec.kind == "regression":
+        raise UsageError(
+            f"--curve counts labels per class, and the output {case.spec.name!r} has only values; "
+            "leave it out"
+        )
+
+
+def _run_curve(case: _Case, trials: Trials, points: Sequence[int], budget: float | None) -> CurveTrials:
+    def draw(seed: int, per_class: int) -> Draw:
+        return case.target.draw(seed, per_class=per_class, validation=case.plan.draw.validation)
+
+    reference = choose_reference(trials, make_task(case.spec).metrics[0])
+    left = None if budget is None else budget - trials.spent_seconds
+    return run_curve(trials, reference, points, draw, budget=left)
+
+
+def _run(case: _Case, arms: list[Arm], fresh: Sequence[int], budget: float | None) -> Trials:
     """All arms on draws that the run has not seen, of the size of its own."""
-    first, wanted = case.plan.seed + 1, case.plan.draw
+    wanted = case.plan.draw
 
     def draw(seed: int) -> Draw:
         return case.target.draw(
@@ -180,7 +228,6 @@ def _run(case: _Case, arms: list[Arm], seeds: int, budget: float | None) -> Tria
         )
 
     metric = make_task(case.spec).metrics[0]
-    fresh = range(first, first + seeds)
     return run_trials(arms, draw, seeds=fresh, budget=budget, higher_is_better=metric.higher_is_better)
 
 

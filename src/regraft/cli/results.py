@@ -22,6 +22,13 @@ def prove(
             help="The arm from scratch: same (network), small (another one), or auto (what fits the budget)."
         ),
     ] = "auto",
+    curve: Annotated[
+        str | None,
+        typer.Option(
+            help="Labels per class, as in 10,25,50: learning curves, and how many times the labels an arm "
+            "without a source needs to match this run's; paid with what the verdict leaves of the budget."
+        ),
+    ] = None,
     output: Annotated[
         str | None, typer.Option(help="The output that the verdict is about; the first if not given.")
     ] = None,
@@ -33,13 +40,14 @@ def prove(
 ) -> None:
     """Did the source help? Compare with the best arm that has no source, over paired seeds."""
     from regraft.api.prove import prove as run_prove
-    from regraft.evidence import evidence_table
+    from regraft.evidence import curve_table, evidence_table
 
     evidence = run_prove(
         folder,
         seeds=seeds,
         budget=o.seconds_of(budget),
         scratch=scratch,
+        curve=_numbers(curve),
         output=output,
         builder=builder,
     )
@@ -47,11 +55,26 @@ def prove(
         o.print_json(evidence.to_json())
     else:
         print(evidence_table(evidence))
+        if evidence.curve is not None:
+            print()
+            print(curve_table(evidence.curve, percent=bool(evidence.metric["percent"])))
         print()
         print(evidence.sentence)
+        if evidence.curve is not None and evidence.curve.sentence:
+            print(evidence.curve.sentence)
         print(f"report: {folder / 'report.html'}")
     if fail_if_harmed and evidence.verdict == "HARMED":
         raise typer.Exit(3)
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    """``10,25,50`` as numbers."""
+    from regraft.core.errors import UsageError
+
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    if not all(word.isdecimal() for word in words) or (text is not None and not words):
+        raise UsageError(f"--curve {text}: write labels per class with commas between, as in 10,25,50")
+    return tuple(map(int, words))
 
 
 def evaluate(

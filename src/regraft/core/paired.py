@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from regraft.core.overlapping import drawn_variance
+from regraft.core.overlapping import half_widths
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,19 @@ def intervals(
     ``overlap``, ``shared`` and ``interaction`` (:class:`regraft.core.statistics.TestPart`) are numbers or
     have the shape of the leading axes; ``count`` test examples.
     """
+    from scipy.stats import t
+
     seeds = values.shape[-1]
     spread = np.asarray(values.var(axis=-1, ddof=1))
     ratio = np.asarray(overlap) / (1 - np.asarray(overlap))
     apart, ratios = (
         np.broadcast_to(np.asarray(each, dtype=np.float64), spread.shape) for each in (interaction, ratio)
     )
-    drawn = drawn_variance(spread, apart, ratios, seeds, level)
-    test = np.broadcast_to(np.asarray(shared, dtype=np.float64), drawn.shape)
+    test = np.broadcast_to(np.asarray(shared, dtype=np.float64), spread.shape)
+    half = half_widths(spread, apart, ratios, test, seeds=seeds, count=count, level=level)
+    drawn = spread * (1 / seeds + ratios)
     degrees = _satterthwaite(drawn, seeds - 1, test, count - 1)
-    return Intervals(values.mean(axis=-1), np.sqrt(drawn + test), degrees, level)
+    return Intervals(values.mean(axis=-1), half / t.ppf((1 + level) / 2, degrees), degrees, level)
 
 
 def _satterthwaite(one: np.ndarray, degrees: int, other: np.ndarray, others: int) -> np.ndarray:

@@ -3,10 +3,12 @@
 from regraft.evidence.arms import Arm, ArmResult
 from regraft.evidence.baseline import BaselineArm
 from regraft.evidence.calibration import Temperature
+from regraft.evidence.curve_trials import CurveTrials, check_points, run_curve
 from regraft.evidence.figures import Closer, final_figures
-from regraft.evidence.judge import judge
+from regraft.evidence.judge import choose_reference, judge
 from regraft.evidence.ledger import Ledger
-from regraft.evidence.table import evidence_table
+from regraft.evidence.selection import Selection, fresh_seeds
+from regraft.evidence.table import curve_table, evidence_table
 from regraft.evidence.trained import TrainedArm
 from regraft.evidence.trials import Trials, run_trials
 from regraft.evidence.verdict import Evidence
@@ -16,13 +18,20 @@ __all__ = [
     "ArmResult",
     "BaselineArm",
     "Closer",
+    "CurveTrials",
     "Evidence",
     "Ledger",
+    "Selection",
     "Temperature",
     "TrainedArm",
     "Trials",
+    "check_points",
+    "choose_reference",
+    "curve_table",
     "evidence_table",
     "final_figures",
+    "fresh_seeds",
     "judge",
+    "run_curve",
     "run_trials",
 ]

@@ -94,7 +94,7 @@ def compare(trials: Trials, task: Task, labels: np.ndarray, delta: float) -> Com
     there = task.present(labels)
     truth, metric = labels[there], task.metrics[0]
     tables = {
-        arm.name: _Table.of([result.scores[there] for result in trials.results[arm.name]], truth, metric)
+        arm.name: Table.of([result.scores[there] for result in trials.results[arm.name]], truth, metric)
         for arm in trials.arms
     }
     overlap = usable_overlap(trials.overlap)
@@ -133,7 +133,7 @@ def _contrasts(first: str, pairs: Sequence[tuple[str, Estimate]], delta: float) 
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
     """Figures of each seed on the test part ``(seeds,)`` and on resamples of it ``(seeds, resamples)``."""
 
     values: np.ndarray
@@ -141,7 +141,7 @@ class _Table:
     count: int
 
     @classmethod
-    def of(cls, scores: Sequence[np.ndarray], labels: np.ndarray, metric: Metric) -> _Table:
+    def of(cls, scores: Sequence[np.ndarray], labels: np.ndarray, metric: Metric) -> Table:
         """All seeds and, with the same purpose, all arms see the same resamples: differences stay paired."""
         resamples = int(np.clip(_WORK // (scores[0].size * len(scores)), 200, _RESAMPLES))
         drawn = bootstrap_figures(
@@ -158,9 +158,9 @@ class _Table:
             )
         return cls(values, drawn.T, len(labels))
 
-    def minus(self, other: _Table, sign: int) -> _Table:
+    def minus(self, other: Table, sign: int) -> Table:
         """Paired differences, positive where this one is better."""
-        return _Table(
+        return Table(
             sign * (self.values - other.values), sign * (self.resampled - other.resampled), self.count
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from regraft.core.statistics import Estimate, Verdict, together
 from regraft.evidence.arms import Arm
 from regraft.evidence.baseline import spec_of
 from regraft.evidence.contrasts import Comparison, Contrast, compare, same_examples
+from regraft.evidence.curve_judge import judge_curve
+from regraft.evidence.curve_trials import CurveTrials
 from regraft.evidence.deciding import choose, verdicts
 from regraft.evidence.sentence import null_sentence, verdict_sentence
 from regraft.evidence.trials import Trials
@@ -25,7 +27,13 @@ _SAME = "other labelled examples: all seeds use the same ones, so the intervals 
 
 
 def judge(
-    trials: Trials, target: Target, output: str, ledger: Ledger, *, delta: float | None = None
+    trials: Trials,
+    target: Target,
+    output: str,
+    ledger: Ledger,
+    *,
+    delta: float | None = None,
+    curve: CurveTrials | None = None,
 ) -> Evidence:
     """The verdict on the first arm of the trials.
 
@@ -44,7 +52,13 @@ def judge(
             "a verdict needs at least 2, and hundreds to say much"
         )
     comparison = compare(trials, task, labels, width)
-    return _evidence(trials, task, comparison, _decide(trials, comparison, reference, width), width)
+    evidence = _evidence(trials, task, comparison, _decide(trials, comparison, reference, width), width)
+    if curve is None:
+        return evidence
+    spent = round(evidence.spent_seconds + curve.spent_seconds, 3)
+    predicted = round(evidence.predicted_seconds + curve.predicted_seconds, 3)
+    shown = judge_curve(curve, task, labels)
+    return replace(evidence, curve=shown, spent_seconds=spent, predicted_seconds=predicted)
 
 
 def choose_reference(trials: Trials, metric: Metric) -> Arm:

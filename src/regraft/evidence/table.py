@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from regraft.core.console import duration
+from regraft.evidence.curve import LearningCurve
 from regraft.evidence.verdict import ArmFigures, ContrastFigures, Evidence
 
 _NAME = 38
@@ -21,9 +22,27 @@ def evidence_table(evidence: Evidence) -> str:
     lines = [f"{'arm':{_NAME}} {metric['name'] + unit:>22} {'a trial':>9} {'trained':>9}", "-" * 80]
     for arm in arms:
         lines += _arm_lines(arm, against.get(arm.name), percent)
+    if evidence.selection is not None:
+        chosen = evidence.selection
+        by = f" by {chosen.how}" if chosen.how else ""
+        lines.append(f"chosen among {chosen.candidates}{by} before, in {duration(chosen.seconds)}")
     lines += _power(against.get(evidence.reference), percent)
     lines += [f"left out: {sentence}" for sentence in evidence.cut]
     return "\n".join(lines)
+
+
+def curve_table(curve: LearningCurve, *, percent: bool) -> str:
+    """Arms by numbers of labels, and how many labels each arm without a source needs to match this run."""
+    points = curve.arms[0].points
+    heads = [f"{point.per_class} per class" if point.per_class else "this run" for point in points]
+    lines = [f"{'labels':12} " + " ".join(f"{point.labels:>18.0f}" for point in points)]
+    lines.append(f"{'':12} " + " ".join(f"{head:>18}" for head in heads))
+    for arm in curve.arms:
+        lines.append(arm.name)
+        figures = [_interval(point.mean, point.low, point.high, percent) for point in arm.points]
+        lines.append(f"{'':12} " + " ".join(f"{figure:>18}" for figure in figures))
+    lines += [one.sentence for one in curve.equivalences]
+    return "\n".join([*lines, *(f"left out: {sentence}" for sentence in curve.cut)])
 
 
 def _arm_lines(arm: ArmFigures, contrast: ContrastFigures | None, percent: bool) -> list[str]:

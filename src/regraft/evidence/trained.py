@@ -18,6 +18,8 @@ from regraft.plans import Plan, SolveStage, TrainStage
 from regraft.sources import Source
 from regraft.targets import Draw, Prepared
 
+_ALIKE = 1.25  # times the labels, up to which the plan that was best is kept
+
 
 @dataclass
 class TrainedArm:
@@ -28,8 +30,9 @@ class TrainedArm:
     name, kind
         As printed, and what it is.
     plans
-        Usually one. Where there are several (rates for a network from scratch), the one that does best on
-        the first draw's validation part is kept for the others; trying them is charged to the first.
+        Usually one. Where there are several (rates for a network from scratch), the one that does best on the
+        first draw's validation part is kept for the others of about its size; trying them is charged to the
+        first.
     source
         Whose weights carry over.
     prepared
@@ -65,7 +68,12 @@ class TrainedArm:
     models: Mapping[str, Opened] | None = None
     own_inputs: Mapping[str, Inputs] | None = None
     link: Link | None = None
+    offered: Sequence[Plan] = field(default=(), init=False, repr=False)
+    _settled_at: int = field(default=0, init=False, repr=False)  # labels of the draw that chose among plans
     _warm: bool = field(default=False, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.offered = self.plans
 
     @property
     def uses_source(self) -> bool:
@@ -77,6 +85,9 @@ class TrainedArm:
         """See :class:`regraft.evidence.arms.Arm`."""
         start = time.monotonic()
         once = self._warm_up(draw)
+        labels = len(draw.train) + len(draw.validation)
+        if not 1 / _ALIKE < labels / max(1, self._settled_at) < _ALIKE:
+            self.plans, self._settled_at = self.offered, labels
         tried = [(self._carry_out(plan, draw), plan) for plan in self.plans]
         (work, validation), plan = self._best(tried)
         if len(self.plans) > 1:

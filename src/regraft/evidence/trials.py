@@ -44,13 +44,18 @@ class Trials:
     @property
     def overlap(self) -> float:
         """The fraction of its labelled examples, validation included, that a draw shares with another."""
-        used = [np.union1d(draw.train, draw.validation) for draw in self.draws]
-        pairs = [
-            len(np.intersect1d(one, other)) / max(1, min(len(one), len(other)))
-            for at, one in enumerate(used)
-            for other in used[:at]
-        ]
-        return float(np.mean(pairs)) if pairs else 0.0
+        return draws_overlap(self.draws)
+
+
+def draws_overlap(draws: Sequence[Draw]) -> float:
+    """The fraction of its labelled examples, validation included, that a draw shares with another."""
+    used = [np.union1d(draw.train, draw.validation) for draw in draws]
+    pairs = [
+        len(np.intersect1d(one, other)) / max(1, min(len(one), len(other)))
+        for at, one in enumerate(used)
+        for other in used[:at]
+    ]
+    return float(np.mean(pairs)) if pairs else 0.0
 
 
 def run_trials(

@@ -9,6 +9,8 @@ from typing import Any
 
 from regraft.core.errors import BundleError
 from regraft.core.files import read_json, write_json
+from regraft.evidence.curve import LearningCurve
+from regraft.evidence.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,10 @@ class Evidence:
         What the budget left out, in sentences.
     labels
         Labelled examples used by each seed, for training and validation together.
+    selection
+        What choosing the run's source or strategy had seen and cost before; None where nothing was chosen.
+    curve
+        Learning curves and label equivalence, where they were asked for.
     """
 
     verdict: str
@@ -92,10 +98,15 @@ class Evidence:
     labels: int
     arms: tuple[ArmFigures, ...]
     contrasts: tuple[ContrastFigures, ...]
+    selection: Selection | None = None
+    curve: LearningCurve | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """``evidence.json``; what is not a number becomes None."""
+        """``evidence.json``; what is not a number becomes None, and what was not asked for is not there."""
         cleaned: dict[str, Any] = _plain(asdict(self))
+        for name in ("selection", "curve"):
+            if cleaned[name] is None:
+                del cleaned[name]
         return cleaned
 
     @classmethod
@@ -109,6 +120,10 @@ class Evidence:
             ContrastFigures(**_tuples(_known(ContrastFigures, one), "differences"))
             for one in data["contrasts"]
         )
+        if data.get("selection") is not None:
+            values["selection"] = Selection.from_json(data["selection"])
+        if data.get("curve") is not None:
+            values["curve"] = LearningCurve.from_json(data["curve"])
         return cls(**_tuples(values, "seeds", "cut"))
 
     def write(self, folder: str | Path) -> None:

@@ -132,6 +132,7 @@ def _facts(evidence: dict[str, Any], percent: bool) -> tuple[tuple[str, str], ..
         ("counts as a difference", f"more than {delta}" if is_number(evidence.get("delta")) else ""),
         ("labels used", count(evidence["labels"]) if is_number(evidence.get("labels")) else ""),
         ("null hypothesis", str(evidence.get("null") or "")),
+        ("label equivalence", str((evidence.get("curve") or {}).get("sentence") or "")),
         ("cost", _cost(evidence)),
     ]
     return tuple((name, text) for name, text in facts if text)

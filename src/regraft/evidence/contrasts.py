@@ -165,6 +165,7 @@ class Table:
         )
 
     def estimate(self, overlap: float) -> Estimate:
+        """The mean over seeds with its interval, where their draws share this fraction of examples."""
         return estimate(
             self.values.tolist(), overlap=overlap, test=TestPart.of_resamples(self.resampled, self.count)
         )

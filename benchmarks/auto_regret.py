@@ -79,12 +79,14 @@ class AutoBench(Bench):
         return run
 
 
-def trials(strategies: Sequence[str]) -> list[Trial]:
+def trials(
+    strategies: Sequence[str], labels: Sequence[int] = LABELS, seeds: Sequence[int] = SEEDS
+) -> list[Trial]:
     """Few labels first; the fixed strategies before auto, which then finds no more kept than they left."""
-    found = product(LABELS, SEEDS, CASES, strategies)
+    found = product(labels, seeds, CASES, strategies)
     return [
-        Trial(target, name, labels, seed, "", () if name == "probe" else (LIMIT,))
-        for labels, seed, target, name in found
+        Trial(target, name, count, seed, "", () if name == "probe" else (LIMIT,))
+        for count, seed, target, name in found
         if name != "joint" or CASES[target].source_data
     ]
 
@@ -151,6 +153,8 @@ def main() -> None:
     options.add_argument("--strategies", nargs="+", default=[*FIXED, AUTO], help="some of them, if not all")
     options.add_argument("--budget", default=BUDGET)
     options.add_argument("--targets", nargs="+", default=list(CASES), help="some of them, if not all")
+    options.add_argument("--labels", nargs="+", type=int, default=LABELS, help="per class; some of them")
+    options.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="some of them")
     options.add_argument("--part", default="0/1", help="I/N: every Nth trial from the Ith on")
     given = options.parse_args()
     records = Records(given.records)
@@ -161,7 +165,7 @@ def main() -> None:
     there = {one["key"] for one in known(records)}
     wanted = [
         trial
-        for trial in trials(given.strategies)
+        for trial in trials(given.strategies, given.labels, given.seeds)
         if trial.key not in there and trial.target in given.targets
     ]
     carry_out(AutoBench(given.work, given.budget), records, wanted[first::of])

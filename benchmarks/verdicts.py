@@ -1,6 +1,6 @@
 """How often a verdict is wrong, and how often it finds what is there: experiments with a known truth.
 
-    python benchmarks/verdicts.py            2,000 experiments in every cell, about 10 minutes of a free core
+    python benchmarks/verdicts.py            2,000 experiments in every cell, about 3 minutes of a free core
     python benchmarks/verdicts.py --quick    100 of each, only to show that it runs
 
 What is simulated is the verdict that `regraft prove` gives: intervals of paired differences, the arm without

@@ -54,8 +54,10 @@ def test_a_race_chooses_and_the_run_says_why(
     assert f"Strategy: {choice.sentence}" in said
     # The plan is that of the winner by itself, and goes without the race.
     link = rg.link(SOURCE["source"], digits, size=32)
-    alone = SHORT if choice.winner == "lpft" else []
+    alone = [*SHORT, *choice.settings] if choice.winner == "lpft" else []
     assert plan == rg.plan(link, choice.winner, seed=3, settings=alone)
+    assert run.facts["selection"]["seeds"] == list(choice.seeds)
+    assert run.facts["selection"]["seconds"] == choice.race_seconds
 
 
 def test_outputs_of_several_kinds_are_judged_together(two: None, tmp_path: Path) -> None:
@@ -92,6 +94,8 @@ def test_what_is_wrong_with_a_call_is_said(
         rg.transfer(digits, strategy="auto", budget=0.01, **call)
     with pytest.raises(UsageError, match="leave --budget out, or write --strategy auto"):
         rg.transfer(digits, strategy="lpft", budget="5m", **call)
+    with pytest.raises(UsageError, match="leave --search out, or write --strategy auto"):
+        rg.transfer(digits, strategy="lpft", search=3, **call)
     with pytest.raises(PlanError, match="--set nonsense: the plan has no such key"):
         rg.transfer(digits, strategy="auto", changes=["nonsense=1"], **call)
     with pytest.raises(UsageError, match="the stream rest; --strategy auto reads one stream"):

@@ -2,8 +2,9 @@
 
 Probe, lpft, partial, L2-SP, LoRA, full and, where labelled source data were handed over, joint are tried on
 the same folds of the labels that the run may use, as far as time allows (:mod:`regraft.choosing.auto`).
-Within the budget lies all of the call: reading and decoding, features, the race, the final fit, the figures
-on the test part and the report.
+Then other settings of the best one's plan: those of a small portfolio, or with ``search`` those that a search
+suggests. Within the budget lies all of the call: reading and decoding, features, the race, the final fit, the
+figures on the test part and the report.
 
 What decides is the task's first metric, example by example; where that is no mean over examples, as mean
 average precision, the loss at the best temperature; of several outputs the mean, each in standard deviations
@@ -22,13 +23,19 @@ from typing import Any
 from regraft.api.plan import plan as make_plan
 from regraft.api.streams import find_streams, prepare_streams
 from regraft.choosing.auto import (
+    ANCHOR,
     COMPILED,
+    SHARE,
+    SHORTEST,
     Bench,
     Choice,
     Entrant,
     Forecast,
+    FromPortfolio,
+    FromSearch,
     Left,
     Race,
+    Variants,
     choice_table,
     decide,
     enter,
@@ -43,7 +50,7 @@ from regraft.core.errors import BudgetError, UsageError
 from regraft.core.optional import is_installed
 from regraft.engine import Opened, Settings
 from regraft.engine.open import draw_examples
-from regraft.engine.price import price, take_sample
+from regraft.engine.price import Price, Sample, least_seconds, price, take_sample
 from regraft.engine.processes.joining import launched
 from regraft.engine.stream_data import StreamData
 from regraft.linking import Link
@@ -55,6 +62,8 @@ USUAL = 300.0
 """Seconds, where no budget is given."""
 TIMES_PROBE = 10
 """Times the price of a probe, where that is more."""
+PRICING = 0.1
+"""Of what is left: the share that pricing strategies may take."""
 JOINT, SOURCE = "joint", "source"
 
 
@@ -93,11 +102,13 @@ def choose_plan(
     streams: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
+    search: int | None = None,
 ) -> Chosen:
     """Race strategies for a link on a target's labelled examples; the winner's plan and why it won.
 
     ``deadline`` has run since the call began and holds what the final fit needs as well; one without a limit
-    gets the usual one. ``changes`` apply to every strategy whose plan has their key.
+    gets the usual one. ``changes`` apply to every strategy whose plan has their key. With ``search`` so many
+    settings of the best strategy are tried at the most, which a search suggests.
 
     Raises
     ------
@@ -107,6 +118,8 @@ def choose_plan(
         Where several processes were started, or ``streams`` holds other data than ``source``.
     PlanError
         Where a change has a key that no strategy's plan has.
+    MissingPackageError
+        Where a search is asked for and Optuna is not installed.
     """
     _check(streams)
     started = settings or Settings()
@@ -116,20 +129,20 @@ def choose_plan(
     def write(name: str, settings: Sequence[str] = ()) -> Plan:
         return make_plan(link, name, settings=settings, **draw)  # type: ignore[arg-type]
 
-    begun = time.monotonic()
+    variants = FromPortfolio(changes) if search is None else FromSearch(search, seed=seed, held=changes)
     with said_once(), _interruption_told():
-        entrants, left = _entrants(link, target, write, changes, joint=bool(streams))
-        _limit(deadline, entrants[0], started)
-        opening = time.monotonic() - begun
+        entrants, left = _entrants(link, target, write, changes, deadline, started, joint=bool(streams))
+        begun = time.monotonic()
         prepared = prepare(target, link.graft.source.preprocessing, max_unreadable=max_unreadable)
         bench = _bench(link, prepared, entrants, streams, started, max_unreadable)
         _check_fits(deadline, entrants[0], started)
+        opening = time.monotonic() - begun
         forecast = Forecast(opening=opening, test=len(prepared.target.test), pool=len(bench.own))
-        race = _race(entrants, left, bench, forecast, deadline)
+        race = _race(entrants, left, bench, forecast, deadline, variants)
         race.run()
         winner, choice = decide(race, labels=len(bench.own))
     say(choice_table(choice))
-    others = streams if winner.name == JOINT else None
+    others = streams if winner.plan.strategy == JOINT else None
     return Chosen(winner.plan, choice, others, bench.settings)
 
 
@@ -162,9 +175,16 @@ def _interruption_told() -> Iterator[None]:
 
 
 def _entrants(
-    link: Link, target: Target, write: Callable[..., Plan], changes: Sequence[str], *, joint: bool
+    link: Link,
+    target: Target,
+    write: Callable[..., Plan],
+    changes: Sequence[str],
+    deadline: Deadline,
+    settings: Settings,
+    *,
+    joint: bool,
 ) -> tuple[list[Entrant], list[Left]]:
-    """Who enters, with prices, which are said."""
+    """Who enters, with prices, which are said; the probe is priced first, and has to fit."""
     applied: dict[str, list[str]] = {one: [] for one in changes}
 
     def changed(name: str) -> Plan:
@@ -174,12 +194,20 @@ def _entrants(
             applied[one].append(name)
         return write(name, mine) if mine else plan
 
-    sample = take_sample(target, link)
-    names = names_in_order(labels_per_class(target, write("probe")), joint=joint)
+    begun, sample = time.monotonic(), take_sample(target, link)
+    first, *others = names_in_order(labels_per_class(target, write(ANCHOR)), joint=joint)
+
+    def price_of(plan: Plan) -> Price:
+        return price(plan, target, link, sample=sample, memory=False)
+
     with hushed():  # what a strategy says of itself is said again by the one that wins
-        found, left = enter(
-            names, changed, lambda plan: price(plan, target, link, sample=sample, memory=False)
-        )
+        plan = changed(first)
+        probe = Entrant(first, plan, price_of(plan))
+    _limit(deadline, probe, settings)
+    hopeless = _hopeless(target, sample, probe, deadline, time.monotonic() - begun)
+    with hushed():
+        rest, left = enter(others, changed, price_of, hopeless=hopeless, beside=[probe])
+    found = [probe, *rest]
     for one, names_of in applied.items():
         if not names_of:
             change_plan(found[-1].plan, [one])  # says what is wrong with it
@@ -187,6 +215,29 @@ def _entrants(
     prices = ", ".join(f"{one.name} {duration(one.price.total)}" for one in found)
     say(f"Strategies, and what each takes on this machine at most: {prices}.")
     return found, left
+
+
+def _hopeless(
+    target: Target, sample: Sample, probe: Entrant, deadline: Deadline, first: float
+) -> Callable[[Plan], str]:
+    """What tells why a plan cannot even be tried; pricing the probe took ``first`` seconds."""
+    room, begun = PRICING * deadline.left, time.monotonic()
+
+    def why(plan: Plan) -> str:
+        # A fold, and the fit with all labels, with the fewest of its steps.
+        least = SHORTEST * (1 + SHARE) * least_seconds(plan, target, sample)
+        if least > deadline.left:
+            return (
+                f"a fifth of its steps, on a fold and then on all labels, takes {duration(least)} at the "
+                f"least, and {duration(max(deadline.left, 0.0))} are left"
+            )
+        if time.monotonic() - begun + first > room:
+            return (
+                f"pricing strategies has taken {duration(time.monotonic() - begun + first)}, no more is spent"
+            )
+        return ""
+
+    return why
 
 
 def _limit(deadline: Deadline, probe: Entrant, settings: Settings) -> None:
@@ -234,7 +285,12 @@ def _bench(
 
 
 def _race(
-    entrants: list[Entrant], left: list[Left], bench: Bench, forecast: Forecast, deadline: Deadline
+    entrants: list[Entrant],
+    left: list[Left],
+    bench: Bench,
+    forecast: Forecast,
+    deadline: Deadline,
+    variants: Variants,
 ) -> Race:
     plan = entrants[0].plan
     return Race(
@@ -245,5 +301,6 @@ def _race(
         measure_of([make_task(spec) for spec in bench.prepared.target.tasks]),
         plan.seed,
         round(len(bench.own) * (1 - plan.draw.validation)),
+        variants,
         left,
     )

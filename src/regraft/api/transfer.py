@@ -42,6 +42,7 @@ def transfer(
     max_unreadable: float = 0.05,
     slices: Sequence[str] = (),
     budget: float | str | Deadline | None = None,
+    search: int | None = None,
     command: Sequence[str] = (),
     **options: Any,
 ) -> Run:
@@ -76,6 +77,9 @@ def transfer(
     budget
         For the strategy ``auto``, what all of this call may take: seconds, or ``"3m"``; if not given 5
         minutes, or ten times what a probe is priced at where that is more. See :mod:`regraft.api.auto`.
+    search
+        For the strategy ``auto``, how many settings of the best strategy a search may try, in place of a
+        small portfolio; needs Optuna.
     settings
         Device, threads, backend.
     max_unreadable
@@ -85,7 +89,7 @@ def transfer(
     """
     if leads():
         check_folder(Path(out))
-    deadline = deadline_of(budget, strategy)
+    deadline = deadline_of(budget, strategy, search)
     data = target if isinstance(target, Target) else load_target(target)
     sources: dict[str, Source] = {}
     choice = None
@@ -104,6 +108,7 @@ def transfer(
             streams=streams,
             settings=settings,
             max_unreadable=max_unreadable,
+            search=search,
         )
         plan, sources, choice = chosen.plan, {link.source.name: link.source}, chosen.choice
         streams, settings = chosen.streams, chosen.settings

@@ -12,6 +12,7 @@ _SAID_BY_PLAN = {
     "source": "--source",
     "strategy": "--strategy",
     "budget": "--budget",
+    "search": "--search",
     "per_class": "--per-class",
     "train_size": "--train-size",
     "seed": "--seed",

@@ -121,6 +121,17 @@ Budget = Annotated[
         "probe is priced at where that is more.",
     ),
 ]
+Search = Annotated[
+    int | None,
+    typer.Option(
+        "--search",
+        min=1,
+        metavar="N",
+        help="With --strategy auto, search for settings of the best strategy (rates, batches): up to N "
+        "trials, as far as --budget goes, instead of the few that usually serve. Needs Optuna: "
+        "regraft[search].",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes every random choice.")]
 PerClass = Annotated[
     int | None,

@@ -37,6 +37,7 @@ def fit(
     network: o.NetworkOption = None,
     strategy: o.StrategyOrAuto = "probe",
     budget: o.Budget = None,
+    search: o.Search = None,
     plan: Annotated[Path | None, typer.Option(help="A plan file instead of source and strategy.")] = None,
     label: o.Label = None,
     image: o.Image = None,
@@ -126,6 +127,7 @@ def fit(
         max_unreadable=max_unreadable,
         slices=o.names_of(slices),
         budget=deadline,
+        search=search,
         command=["regraft", *sys.argv[1:]],
         **o.source_options(size, builder),
     )

@@ -147,6 +147,21 @@ def price(
     )
 
 
+def least_seconds(plan: Plan, target: Target, sample: Sample) -> float:
+    """What a plan's train stages take at the very least, without running a step.
+
+    Each example of each step runs through what stands behind the frozen prefix, forwards and at the least as
+    long backwards.
+    """
+    probe, used = _Probe(plan, sample), labels_used(plan, target)
+    train = used - round(used * plan.draw.validation)
+    return sum(
+        min(2 * probe.behind(stage) * train * probe.epochs(stage, train)[0], stage.stop.seconds or np.inf)
+        for stage in plan.stages
+        if isinstance(stage, TrainStage)
+    )
+
+
 class _Probe:
     """A model and a batch on which it is timed; all times are for one example."""
 

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from regraft.choosing.auto import Choice, Entrant, Forecast, Left, Race, choice_table, decide
+from regraft.choosing.auto import (
+    Choice,
+    Entrant,
+    Forecast,
+    FromPortfolio,
+    FromSearch,
+    Left,
+    Race,
+    Variants,
+    choice_table,
+    decide,
+)
 from regraft.choosing.auto.folds import SHARE, Fold
 from regraft.choosing.auto.judging import Measure
 from regraft.choosing.auto.lengths import steps_of
@@ -74,6 +85,7 @@ class Carrier:
     slower: float = 1.0
     judged: int = 40
     fails: str = ""
+    others: float = 0.0  # what is not named hits with this
     ran: list[tuple[str, int]] = field(default_factory=list)
     plans: dict[str, Plan] = field(default_factory=dict)
 
@@ -92,17 +104,24 @@ class Carrier:
         self.plans[entrant.name] = entrant.plan
         # The same examples are hard for all.
         hard = np.random.default_rng(fold.draw.seed).random(len(fold.judged))
-        return Trial({"label": (hard < self.hits[entrant.name]).astype(float)}, seconds, frozen)
+        return Trial(
+            {"label": (hard < self.hits.get(entrant.name, self.others)).astype(float)}, seconds, frozen
+        )
 
 
 def raced(
-    entrants: list[Entrant], hits: dict[str, float], budget: float | None, **options: object
+    entrants: list[Entrant],
+    hits: dict[str, float],
+    budget: float | None,
+    *,
+    variants: Variants | None = None,
+    **options: object,
 ) -> tuple[Race, Carrier, Clock]:
     clock = Clock()
     deadline = Deadline(budget, clock=clock)
     carrier = Carrier(clock, hits, **options)  # type: ignore[arg-type]
     forecast = Forecast(opening=1.0, test=TEST, pool=LABELS)
-    race = Race(entrants, carrier, forecast, deadline, ACCURACY, 0, train=160)
+    race = Race(entrants, carrier, forecast, deadline, ACCURACY, 0, train=160, variants=variants)
     race.run()
     return race, carrier, clock
 
@@ -199,6 +218,86 @@ def test_one_that_fails_is_left_out_but_the_probe_may_not_fail() -> None:
     assert decide(race, labels=LABELS)[0].name == "probe"
     with pytest.raises(TrainingError, match="not finite"):
         raced(three()[:2], HITS, 1000.0, fails="probe")
+
+
+SLOW = "lpft, rate x 0.1"
+
+
+def test_the_best_strategy_wins_with_other_settings_where_they_are_better() -> None:
+    entrants = [entrant("probe"), entrant("lpft", 10.0)]
+    hits = {"probe": 0.4, "lpft": 0.7, SLOW: 0.95}
+    race, carrier, _ = raced(entrants, hits, 1000.0, variants=FromPortfolio(), others=0.1)
+    winner, choice = decide(race, labels=LABELS)
+    assert winner.name == SLOW
+    assert choice.winner == winner.plan.strategy == "lpft"
+    assert choice.settings == winner.settings == ("stages.1.groups.0.rate=0.0001",)
+    tried = {name for name, _ in carrier.ran}
+    assert len(tried) == 6, "four variants beside the two strategies"
+    worse = [name for name, fold in carrier.ran if name not in hits and fold]
+    assert worse == [], "what is plainly worse on the first fold is not tried on the second"
+    assert Choice.from_json(choice.to_json()) == choice
+    assert SLOW in choice_table(choice)
+
+
+def test_settings_are_varied_only_where_there_is_time_and_something_is_trained() -> None:
+    entrants = [entrant("probe"), entrant("lpft", 10.0)]
+    race, carrier, clock = raced(
+        entrants, {"probe": 0.4, "lpft": 0.9}, 45.0, variants=FromPortfolio(), others=0.9
+    )
+    _, choice = decide(race, labels=LABELS)
+    assert any(line.startswith("lpft, rate x ") for line in choice.skipped)
+    assert clock.now + choice.final_seconds <= 45.0
+    hits = {"probe": 0.95, "lpft": 0.3}
+    race, carrier, _ = raced([*entrants], hits, 1000.0, variants=FromPortfolio(), others=0.9)
+    assert {name for name, _ in carrier.ran} == {"probe", "lpft"}
+
+
+def test_what_was_set_by_hand_is_not_varied() -> None:
+    leader = entrant("lpft", 10.0)
+    variants = FromPortfolio(["stages.1.groups.0.rate=0.01", "stop.epochs=3"])
+    found = []
+    while (one := variants.ask(leader)) is not None:
+        found.append(one)
+    assert [one.name for one in found] == ["lpft, batch x 2"]
+    assert all("rate" not in change for one in found for change in one.settings)
+
+
+class Peak(Carrier):
+    """The nearer the rate is to a thirtieth of the plan's own, the better."""
+
+    def run(self, entrant: Entrant, fold: Fold) -> Trial:
+        stage = entrant.plan.stages[-1]
+        if isinstance(stage, TrainStage):
+            away = abs(np.log10(float(stage.groups[0].rate)) - np.log10(1e-3 / 30))
+            self.hits[entrant.name] = 0.95 - 0.2 * away
+        return super().run(entrant, fold)
+
+
+def test_a_search_finds_better_settings_and_is_the_same_again() -> None:
+    found = []
+    for _ in range(2):
+        clock = Clock()
+        carrier = Peak(clock, {"probe": 0.3}, judged=40)
+        forecast = Forecast(opening=1.0, test=TEST, pool=LABELS)
+        variants = FromSearch(12, seed=0)
+        race = Race(
+            [entrant("probe"), entrant("lpft", 10.0)],
+            carrier,
+            forecast,
+            Deadline(None, clock=clock),
+            ACCURACY,
+            0,
+            train=160,
+            variants=variants,
+        )
+        race.run()
+        winner, _ = decide(race, labels=LABELS)
+        stage = winner.plan.stages[-1]
+        assert isinstance(stage, TrainStage)
+        assert float(stage.groups[0].rate) < 3e-4
+        assert 5 <= len({name for name, _ in carrier.ran}) <= 14
+        found.append(carrier.ran)
+    assert found[0] == found[1]
 
 
 def test_a_choice_goes_through_json_and_is_shown() -> None:

@@ -36,7 +36,7 @@ class Bench:
     seed, validation
         Of the plans.
     others
-        By the name of an entrant, the data of streams that its plan reads beside the target.
+        By the name of a strategy, the data of streams that its plan reads beside the target.
     """
 
     opened: Opened
@@ -77,7 +77,8 @@ class Bench:
         """Other data without what judges, found by content; test and validation parts are left out later."""
         hashes = self.prepared.target.examples.hashes
         judged = {hashes[int(index)] for index in fold.judged}
-        return {name: data.without(judged) for name, data in self.others.get(entrant.name, {}).items()}
+        others = self.others.get(entrant.plan.strategy, {})
+        return {name: data.without(judged) for name, data in others.items()}
 
     def _arm(self, entrant: Entrant) -> TrainedArm:
         own_heads = any(stream.heads == "own" for stream in entrant.plan.streams.values())
@@ -90,6 +91,6 @@ class Bench:
             self.prepared.target.tasks[0].name,
             self.settings,
             network=self.opened.network,
-            others=self.others.get(entrant.name),
+            others=self.others.get(entrant.plan.strategy),
             link=None if own_heads else self.link,
         )

@@ -72,6 +72,8 @@ class Choice:
         Sentences on what there was no time or no use for.
     spent_seconds
         What the whole call took; None until it is over.
+    settings
+        What the winner changes of its strategy's plan, ``KEY=VALUE``.
     """
 
     winner: str
@@ -86,15 +88,18 @@ class Choice:
     final_seconds: float
     skipped: tuple[str, ...] = ()
     spent_seconds: float | None = None
+    settings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         found = asdict(self)
         found["rows"] = [asdict(row) for row in self.rows]
-        return {**found, "seeds": list(self.seeds), "skipped": list(self.skipped)}
+        lists = {name: list(found[name]) for name in ("seeds", "skipped", "settings")}
+        return {**found, **lists}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Choice:
         """From plain JSON."""
         rows = tuple(Row(**row) for row in data["rows"])
-        return cls(**{**data, "rows": rows, "seeds": tuple(data["seeds"]), "skipped": tuple(data["skipped"])})
+        lists = {name: tuple(data.get(name, ())) for name in ("seeds", "skipped", "settings")}
+        return cls(**{**data, **lists, "rows": rows})

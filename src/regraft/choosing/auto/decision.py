@@ -18,7 +18,8 @@ def decide(race: Race, *, labels: int) -> tuple[Entrant, Choice]:
     rows = [*_tried(race, winner, found), *_skipped(race)]
     measure = race.measure
     choice = Choice(
-        winner=winner.name,
+        winner=winner.plan.strategy,
+        settings=winner.settings,
         sentence=_sentence(race, winner, found),
         measure={
             "name": measure.name,

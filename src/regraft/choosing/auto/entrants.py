@@ -38,11 +38,14 @@ class Entrant:
         What is carried out in the end, on all labels.
     price
         What that plan costs, upper estimates for eager layers.
+    settings
+        What was changed of the strategy's plan, where this is a variant of it.
     """
 
     name: str
     plan: Plan
     price: Price
+    settings: tuple[str, ...] = ()
 
     @property
     def training(self) -> float:
@@ -92,26 +95,41 @@ def names_in_order(per_class: float, *, joint: bool) -> tuple[str, ...]:
 
 
 def enter(
-    names: Sequence[str], write: Callable[[str], Plan], price_of: Callable[[Plan], Price]
+    names: Sequence[str],
+    write: Callable[[str], Plan],
+    price_of: Callable[[Plan], Price],
+    *,
+    hopeless: Callable[[Plan], str],
+    beside: Sequence[Entrant] = (),
 ) -> tuple[list[Entrant], list[Left]]:
-    """Those that apply, in order, and those that do not; ``write`` gives a strategy's plan.
+    """Those that apply, in order, and those that do not.
 
-    Raises :class:`PlanError` where the anchor has no plan.
+    Parameters
+    ----------
+    write
+        From a strategy's name to its plan; it raises ``PlanError`` or ``MissingPackageError`` where it does
+        not apply.
+    price_of
+        From a plan to its price.
+    hopeless
+        Why a plan cannot even be tried in the time that there is, so that it is not priced; empty where it
+        may.
+    beside
+        Those that have entered already.
     """
     entrants, left = list[Entrant](), list[Left]()
     for name in names:
         try:
             plan = write(name)
         except (PlanError, MissingPackageError) as error:
-            if name == ANCHOR:
-                raise
             left.append(Left(name, str(error)))
             continue
-        twin = next((one.name for one in entrants if _same(one.plan, plan)), None)
-        if twin is not None:
-            left.append(Left(name, f"writes the same plan as {twin} here"))
-            continue
-        entrants.append(Entrant(name, plan, price_of(plan)))
+        twin = next((one.name for one in [*beside, *entrants] if _same(one.plan, plan)), None)
+        why = f"writes the same plan as {twin} here" if twin else hopeless(plan)
+        if why:
+            left.append(Left(name, why))
+        else:
+            entrants.append(Entrant(name, plan, price_of(plan)))
     return entrants, left
 
 

@@ -62,6 +62,10 @@ class Forecast:
         self._priced.append((entrant.training * SHARE, training))
         self._kept.update(entrant.prefixes)
 
+    def like(self, variant: Entrant, entrant: Entrant) -> None:
+        """Foretell a variant's training by that of the entrant whose plan it changes."""
+        self._training.setdefault(variant.name, list(self._training.get(entrant.name, ())))
+
     def trial(self, entrant: Entrant, *, share: float = 1.0) -> float:
         """Seconds of the entrant's next trial, with this share of its steps."""
         return self.fixed + self._prefix(entrant) + share * self._train(entrant)

@@ -6,7 +6,9 @@
    shortened, to a fifth of its steps at least.
 3. After each round a bootstrap drops who is the best in under 5% of the resamples. A round on another fold
    follows where it fits for all who are left.
-4. The winner is the cheapest of those that are at most a standard error behind the leader; where several
+4. After the second round variants of the best one's plan, with other settings, are tried on the same folds,
+   as long as one more and the final fit still fit; they take part in the rounds that follow.
+5. The winner is the cheapest of those that are at most a standard error behind the leader; where several
    are about as cheap, the one of them with the best mean.
 """
 
@@ -23,11 +25,14 @@ from regraft.choosing.auto.judging import Measure
 from regraft.choosing.auto.lengths import SHORTEST
 from regraft.choosing.auto.scoreboard import Scoreboard
 from regraft.choosing.auto.trial import Carrier
+from regraft.choosing.auto.variants import Variants
 from regraft.core.console import duration, say
 from regraft.core.deadline import Deadline
 from regraft.core.errors import RegraftError
 
 MOST_FOLDS = 5
+BEFORE_SETTINGS = 2
+"""Folds in which strategies race before the settings of the best one are varied."""
 FEWEST_JUDGED = 10
 """Labelled examples in a fold that judge; fewer cannot tell strategies apart."""
 TRIAL_SHARE = 0.25
@@ -54,6 +59,8 @@ class Race:
         Of the bootstrap.
     train
         How many examples the final fit trains on.
+    variants
+        Suggests other settings for the best strategy's plan; None for none.
     left
         Who did not enter, or was not tried, and why.
     out
@@ -73,6 +80,7 @@ class Race:
     measure: Measure
     seed: int
     train: int
+    variants: Variants | None = None
     left: list[Left] = field(default_factory=list)
     out: dict[str, str] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
@@ -88,11 +96,10 @@ class Race:
         """All rounds; afterwards :attr:`alive` may win."""
         if not self._first_round():
             return
-        for number in range(1, MOST_FOLDS):
-            self._drop()
-            if len(self.alive) < 2 or not self._fits_round():
-                break
-            self._round(number)
+        self._rounds(BEFORE_SETTINGS)
+        self._drop()
+        self._vary()
+        self._rounds(MOST_FOLDS)
         self._drop()
 
     @property
@@ -165,6 +172,51 @@ class Race:
         share = max(SHORTEST, round(most / training, 2))
         self.shorter[entrant.name] = share
         return entrant.shorter(share, self.train)
+
+    def _rounds(self, folds: int) -> None:
+        """More rounds, up to this number of folds, where there are several left and time."""
+        while len(self.scores.folds) < folds and not self.ended:
+            self._drop()
+            if len(self.alive) < 2 or not self._fits_round():
+                return
+            self._round(len(self.scores.folds))
+
+    def _vary(self) -> None:
+        """Try other settings of the best strategy's plan, as long as there is time."""
+        leader = self.alive[self.chances(self.alive).leader]
+        if self.variants is None or not leader.training:
+            return
+        while (one := self.variants.ask(leader)) is not None:
+            self.forecast.like(one, leader)
+            needed = self._with(one)
+            if not self.deadline.fits(needed):
+                self.left.append(Left(one.name, too_long(needed)))
+                return
+            if leader.name in self.shorter:
+                self.shorter[one.name] = self.shorter[leader.name]
+            self._try_variant(one, leader)
+            if one in self.tried:
+                table = self.scores.table([leader.name, one.name]).values.mean(axis=1)
+                self.variants.tell(one, float(table[1] - table[0]))
+
+    def _try_variant(self, one: Entrant, leader: Entrant) -> None:
+        """On the leader's folds, until it is unlikely to be the better of the two."""
+        for number in range(self.scores.count(leader.name)):
+            needed = self._with(one)
+            if number and not self.deadline.fits(needed):
+                self.out[one.name] = f"fold {number + 1}: {too_long(needed)}"
+                return
+            self._try_or_leave(one, number)
+            if one not in self.alive:
+                return
+            better = self.chances([leader, one]).best[1]
+            if better < UNLIKELY:
+                self.out[one.name] = f"better than {leader.name} in {better:.1%} of the resamples"
+                return
+
+    def _with(self, one: Entrant) -> float:
+        """Seconds of one more trial, and of the dearest final fit after it."""
+        return self.forecast.trial(one) + self.forecast.dearest([*self.alive, one])
 
     def _fits_round(self) -> bool:
         alive = self.alive

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from regraft.cli.app import app
-from regraft.cli.options import seconds_of, streams_of
+from regraft.cli.given import seconds_of, streams_of
 from regraft.core.errors import UsageError
 from regraft.evidence import Evidence
 from regraft.scores import SCORES
@@ -20,7 +20,7 @@ from regraft.scores.distances import DISTANCES
 from regraft.strategies import STRATEGIES
 from tests.cli.conftest import Run
 
-COMMANDS = ["demo", "sources", "link", "plan", "cite", "fit", "resume", "replay"]  # in the order of --help
+COMMANDS = ["demo", "sources", "rank", "link", "plan", "cite", "fit", "resume", "replay"]  # in the order of --help
 COMMANDS += ["prove", "evaluate", "predict", "features", "report", "export", "cache"]
 
 

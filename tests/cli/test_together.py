@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 import regraft as rg
-from regraft.cli.options import find_data, open_target
+from regraft.cli.given import find_data, open_target
 from regraft.core.errors import UsageError
 from regraft.core.files import read_json
 from regraft.engine.train_stage import TrainStageRun

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regraft.cli import options as o
+from regraft.cli import given, options as o
 
 if TYPE_CHECKING:
     from regraft.inference.cache import CacheEntry
@@ -38,14 +38,14 @@ def cache(
 
     freed = clear_cache(kind) if clear else 0
     if limit is not None:
-        bytes_wanted = o.bytes_of(limit) or 0
+        bytes_wanted = given.bytes_of(limit) or 0
         before = sum(entry.size for entry in cache_contents())
         freed += before - evict(bytes_wanted)
     entries = [entry for entry in cache_contents() if kind in (None, entry.kind)]
     if json:
         rows = [vars(entry) for entry in entries]
         shown = {"folder": str(cache_folder()), "entries": rows, "limit": default_limit(), "freed": freed}
-        o.print_json(shown)
+        given.print_json(shown)
         return
     print(f"{cache_folder()}: {_size(sum(entry.size for entry in entries))} of {_size(default_limit())}")
     if clear or limit is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regraft.cli import options as o
+from regraft.cli import given, options as o
 
 
 def features(
@@ -55,12 +55,12 @@ def features(
         output=output,
         column=column,
         settings=Settings(device=device, threads=threads, backend=backend),
-        **o.source_options(size, builder),
+        **given.source_options(size, builder),
     )
     for item, reason in found.unreadable:
         say(f"{item}: could not be read: {reason}")
     if json:
-        o.print_json(found.to_json())
+        given.print_json(found.to_json())
     else:
         sides = " x ".join(f"{side:,}" for side in found.shape)
         about = found.about

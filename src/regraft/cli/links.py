@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from regraft.cli import options as o
+from regraft.cli import given, options as o
 
 if TYPE_CHECKING:
     from regraft.linking import Link, Proof
@@ -59,7 +59,7 @@ def link(
             help="Set the target's epsilon, padding, .. where that makes both equal, and prove it again.",
         ),
     ] = False,
-    given: Annotated[
+    shapes: Annotated[
         list[str] | None,
         typer.Option(
             "--input",
@@ -112,15 +112,15 @@ def link(
         verify=verify,
         fix=fix,
         require_proof=require_proof,
-        shapes=given or (),
+        shapes=shapes or (),
         files=files,
         maps=maps or (),
         waivers=waive or (),
         saved=saved,
-        **o.source_options(size, builder),
+        **given.source_options(size, builder),
     )
     if json:
-        o.print_json(done.to_json())
+        given.print_json(done.to_json())
     else:
         from regraft.linking.showing.summary import summarise
 
@@ -143,7 +143,7 @@ def _target(
     from regraft.core.errors import UsageError
 
     if is_data(name):
-        return o.open_target(Path(name).expanduser(), label=label, image=image, text=text, task=task)
+        return given.open_target(Path(name).expanduser(), label=label, image=image, text=text, task=task)
     if label or image or text or task:
         raise UsageError(
             f"--label, --image, --text and --task describe data, and {name!r} is no file or folder"

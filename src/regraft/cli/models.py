@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regraft.cli import options as o
+from regraft.cli import given, options as o
 from regraft.cli.beside_plan import refuse_beside_plan
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def sources(
 
     rows = catalogue(modality)
     if json:
-        o.print_json({"sources": [row.to_json() for row in rows]})
+        given.print_json({"sources": [row.to_json() for row in rows]})
         return
     for title, works in (("Ready to use", True), ("One install away", False)):
         chosen = [row for row in rows if row.works is works]
@@ -87,7 +87,7 @@ def plan(
     if not data:
         raise UsageError("regraft plan wants DATA, or --list for the strategies")
     refuse_beside_plan(context, plan)
-    target = o.open_target(data, label=label, image=image, text=text, group=group, split=split, task=task)
+    target = given.open_target(data, label=label, image=image, text=text, group=group, split=split, task=task)
     if plan is not None:
         made, opened = checked_plan(target, plan, builder=builder, network=network)
     else:
@@ -102,7 +102,7 @@ def plan(
             per_class=per_class,
             train_size=train_size,
             changes=settings or (),
-            **o.source_options(size, builder),
+            **given.source_options(size, builder),
         )
     sets = planned_sets(made, opened.graft.skeleton())
     found = price(made, target, opened)
@@ -111,7 +111,7 @@ def plan(
         trained = [one.to_json() for one in sets]
         against = [one.to_json() for one in findings]
         more = {"price": found.to_json(), "trained": trained, "findings": against}
-        o.print_json({**made.model_dump(mode="json"), **more})
+        given.print_json({**made.model_dump(mode="json"), **more})
     else:
         print(plan_to_yaml(made), end="")
     for one in sets:
@@ -129,7 +129,7 @@ def _list_strategies(json: bool) -> None:
             {"name": s.name, "takes": s.takes, "when": s.when, "cite": s.cite, "kinds": list(s.kinds)}
             for s in STRATEGIES.values()
         ]
-        o.print_json({"strategies": rows})
+        given.print_json({"strategies": rows})
         return
     width = max(map(len, STRATEGIES)) + len("[:..]")
     for strategy in STRATEGIES.values():
@@ -154,7 +154,7 @@ def cite(
 
     found = find_references(what)
     if json:
-        o.print_json({"references": [one.to_json() for one in found]})
+        given.print_json({"references": [one.to_json() for one in found]})
         return
     for one in found:
         print(f"{one.kind} {one.name}: {one.cite}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from regraft.cli import options as o
+from regraft.cli import given, options as o
 
 
 def rank(
@@ -59,7 +59,7 @@ def rank(
     from regraft.core.console import duration
     from regraft.engine import Settings
 
-    target = o.open_target(
+    target = given.open_target(
         data,
         label=label,
         image=image,
@@ -74,16 +74,16 @@ def rank(
     board = run_rank(
         target,
         None if sources is None else [name.strip() for name in sources.split(",") if name.strip()],
-        budget=o.seconds_of(budget),
+        budget=given.seconds_of(budget),
         output=output,
         seed=seed,
         settings=Settings(
-            device=device, threads=threads, backend=backend, cache_limit=o.bytes_of(cache_limit)
+            device=device, threads=threads, backend=backend, cache_limit=given.bytes_of(cache_limit)
         ),
-        **o.source_options(size),
+        **given.source_options(size),
     )
     if json:
-        o.print_json(board.to_json())
+        given.print_json(board.to_json())
         return
     print(board.table())
     print()

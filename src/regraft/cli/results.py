@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regraft.cli import options as o
+from regraft.cli import given, options as o
 
 
 def prove(
@@ -45,14 +45,14 @@ def prove(
     evidence = run_prove(
         folder,
         seeds=seeds,
-        budget=o.seconds_of(budget),
+        budget=given.seconds_of(budget),
         scratch=scratch,
         curve=_numbers(curve),
         output=output,
         builder=builder,
     )
     if json:
-        o.print_json(evidence.to_json())
+        given.print_json(evidence.to_json())
     else:
         print(evidence_table(evidence))
         if evidence.curve is not None:
@@ -94,11 +94,11 @@ def evaluate(
     """
     from regraft.api.evaluate import evaluate as run_evaluate
 
-    found = o.find_data(data)
-    columns = o.columns_of(found, {"label": label, "image": image, "text": text})
-    metrics = run_evaluate(folder, found, builder=builder, slices=o.names_of(slices), **columns)
+    found = given.find_data(data)
+    columns = given.columns_of(found, {"label": label, "image": image, "text": text})
+    metrics = run_evaluate(folder, found, builder=builder, slices=given.names_of(slices), **columns)
     if json:
-        o.print_json(metrics)
+        given.print_json(metrics)
         return
     for line in metric_lines(metrics):
         print(line)
@@ -170,7 +170,7 @@ def predict(
     predictor = Predictor.load(folder, builder=builder)
     predictions = predictor.predict(items, column=column, outputs=output or (), backend=backend)
     if json:
-        o.print_json({"predictions": predictions})
+        given.print_json({"predictions": predictions})
     elif as_csv:
         _print_csv(predictions)
     else:
@@ -223,7 +223,7 @@ def report(folder: o.RunFolder, json: o.AsJson = False) -> None:
     run = Run.load(folder)
     page, card = write_report(run.folder), write_card(run.folder)
     if json:
-        o.print_json({"report": str(page), "card": str(card)})
+        given.print_json({"report": str(page), "card": str(card)})
     else:
         print(page)
 
@@ -240,6 +240,6 @@ def export(
 
     made = run_export(folder, to=to, out=out, builder=builder)
     if json:
-        o.print_json(made)
+        given.print_json(made)
     else:
         print(made["file"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from regraft.cli import options as o
+from regraft.cli import given, options as o
 from regraft.cli.beside_plan import refuse_beside_plan
 from regraft.cli.results import slice_lines
 
@@ -26,7 +26,7 @@ def demo(
 
     shown = run_demo(out, show=say if json else print)
     if json:
-        o.print_json(shown)
+        given.print_json(shown)
 
 
 def fit(
@@ -81,12 +81,13 @@ def fit(
     from regraft.core.deadline import Deadline
 
     refuse_beside_plan(context, plan)
-    deadline = Deadline(None if budget is None else o.seconds_of(budget))  # before anything that takes time
+    # Before anything that takes time.
+    deadline = Deadline(None if budget is None else given.seconds_of(budget))
 
     from regraft.api.transfer import transfer
     from regraft.engine import Settings
 
-    target = o.open_target(
+    target = given.open_target(
         data,
         label=label,
         image=image,
@@ -111,25 +112,25 @@ def fit(
         per_class=per_class,
         train_size=train_size,
         changes=settings or (),
-        streams=o.streams_of(stream),
+        streams=given.streams_of(stream),
         settings=Settings(
             device=device,
             threads=threads,
             backend=backend,
             workers=workers,
             precision=precision,
-            cache_limit=o.bytes_of(cache_limit),
+            cache_limit=given.bytes_of(cache_limit),
             activations=activations,
             compile=compile_,
             loggers=tuple(log or ()),
             sharding=sharding,
         ),
         max_unreadable=max_unreadable,
-        slices=o.names_of(slices),
+        slices=given.names_of(slices),
         budget=deadline,
         search=search,
         command=["regraft", *sys.argv[1:]],
-        **o.source_options(size, builder),
+        **given.source_options(size, builder),
     )
     _show(run, json)
 
@@ -168,7 +169,7 @@ def replay(folder: o.RunFolder, builder: o.BuilderOption = None, json: o.AsJson 
     found = run_again(folder, builder=builder)
     if json:
         # JSON knows no values that are not finite.
-        o.print_json({**asdict(found), "losses": [[name, repr(loss)] for name, loss in found.losses]})
+        given.print_json({**asdict(found), "losses": [[name, repr(loss)] for name, loss in found.losses]})
         return
     print(found)
 
@@ -177,7 +178,7 @@ def _show(run: Run, json: bool) -> None:
     if not run.writes:
         return  # the process that wrote it shows it
     if json:
-        o.print_json({"folder": str(run.folder), "run": run.facts, "metrics": run.metrics})
+        given.print_json({"folder": str(run.folder), "run": run.facts, "metrics": run.metrics})
         return
     print(run.facts["outcome"])
     for figures in run.metrics["outputs"].values():

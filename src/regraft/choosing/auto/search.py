@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from regraft.choosing.auto.entrants import Entrant
-from regraft.choosing.auto.variants import scaled, set_by_hand, variant, without
+from regraft.choosing.auto.variants import Variants, scaled, set_by_hand, variant, without
 from regraft.choosing.portfolio import changes_of, portfolio
 from regraft.choosing.portfolio.changing import middle
 from regraft.core.optional import require
@@ -21,7 +21,7 @@ RATES = (1 / 30, 30.0)
 BATCHES = (0.5, 1.0, 2.0)
 
 
-class FromSearch:
+class FromSearch(Variants):
     """Variants that a search suggests.
 
     Parameters

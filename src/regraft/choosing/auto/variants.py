@@ -30,7 +30,7 @@ class Variants(Protocol):
         ...
 
 
-class FromPortfolio:
+class FromPortfolio(Variants):
     """Variants with the portfolio's settings.
 
     Parameters

@@ -31,7 +31,8 @@ class Bar:
 class Dot:
     """One row of a dot plot: a mean with its interval, and the single values behind it, 0 to 100.
 
-    ``hollow`` draws a diamond instead of a disc, ``tag`` is written beside the label.
+    ``hollow`` draws a diamond instead of a disc, ``tag`` is written beside the label, ``tone`` is that of
+    filled and hollow marks if not given.
     """
 
     label: str
@@ -43,6 +44,7 @@ class Dot:
     hollow: bool = False
     tag: str = ""
     strong: bool = False
+    tone: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,35 @@ class DotPlot:
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: ``path`` in SVG's words on a 100 x 100 canvas, ``dots`` where single points are marked."""
+    """A curve: ``path`` in SVG's words on a 100 x 100 canvas, ``dots`` where single points are marked.
+
+    ``band`` is the outline of the interval around it.
+    """
 
     name: str
     path: str
     dots: tuple[Point, ...] = ()
     tone: str = "accent"
+    band: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point that stands for one thing: its place in percent from the top left, and what is said of it.
+
+    ``label`` is written ``dx`` and ``dy`` pixels away; a ``leader`` line joins them where that is far.
+    """
+
+    at: Point
+    said: str
+    label: str = ""
+    dx: float = 0.0
+    dy: float = 0.0
+    anchor: str = "start"
+    leader: bool = False
+    tone: str = "accent"
+    hollow: bool = False
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +106,7 @@ class Plane:
     guide: str = ""
     mark: Point | None = None
     caption: str = ""
+    marks: tuple[Mark, ...] = ()
 
 
 def bars(
@@ -98,6 +124,12 @@ def path(points: Sequence[Point], x: Scale, y: Scale) -> str:
     """A polyline through the points, on a 100 x 100 canvas whose origin is at the top left."""
     places = [f"{x.at(a):g} {100 - y.at(b):g}" for a, b in points]
     return "M" + "L".join(places) if places else ""
+
+
+def band(lower: Sequence[Point], upper: Sequence[Point], x: Scale, y: Scale) -> str:
+    """The outline of what lies between two polylines over the same places."""
+    around = path([*lower, *reversed(upper)], x, y)
+    return f"{around}Z" if around else ""
 
 
 def cloud(points: Sequence[Point], x: Scale, y: Scale) -> str:

@@ -28,6 +28,7 @@ class RunFolder:
     link: Json
     metrics: Json
     evidence: Json
+    ranking: Json
     history: tuple[Json, ...]
     plan: str
     unreadable: tuple[tuple[str, str], ...]
@@ -55,6 +56,7 @@ def read_folder(path: str | Path) -> RunFolder:
         link=_object(path / "link.json"),
         metrics=_object(path / "metrics.json"),
         evidence=_object(path / "evidence.json"),
+        ranking=_object(path / "ranking.json"),
         history=_lines(path / "history.jsonl"),
         plan=_text(path / "plan.yaml"),
         unreadable=_unreadable(path / "unreadable.csv"),

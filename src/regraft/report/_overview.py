@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from regraft.report._charts import Bar, bars
+from regraft.report._contrasts import deciding_contrast
 from regraft.report._data import tasks_in_words
 from regraft.report._figures import deciding_metric
 from regraft.report._folder import RunFolder
-from regraft.report._proof import badge, deciding_contrast
+from regraft.report._proof import badge
 from regraft.report._words import (
     count,
     counted,

@@ -11,8 +11,9 @@ from markupsafe import Markup, escape
 
 from regraft.core.files import write_text
 from regraft.report._data import data_section
-from regraft.report._figures import LARGEST_MATRIX, output_views
+from regraft.report._figures import LARGEST_MATRIX, metric_text, output_views
 from regraft.report._folder import RunFolder, read_folder
+from regraft.report._learning import learning_view
 from regraft.report._link import link_views
 from regraft.report._media import Gallery
 from regraft.report._overview import (
@@ -25,6 +26,7 @@ from regraft.report._overview import (
     predict_lines,
 )
 from regraft.report._proof import proof_of
+from regraft.report._ranking import ranking_view
 from regraft.report._training import curves
 from regraft.report._transfer import plan_view, source_facts
 
@@ -65,12 +67,14 @@ def render(run: RunFolder, gallery: Gallery) -> str:
             command=command_line(run),
             data=data_section(run, gallery),
             source=source_facts(run),
+            ranking=ranking_view(run.ranking, reached=_reached(run)),
             links=link_views(run),
             plan=plan_view(run),
             curves=curves(run),
             outputs=output_views(run, gallery),
             largest_matrix=LARGEST_MATRIX,
             proof=proof_of(run),
+            learning=learning_view(run),
             costs=costs_of(run),
             notes=_own_notes(run),
             done=is_done(run),
@@ -86,6 +90,14 @@ def _own_notes(run: RunFolder) -> list[str]:
     """What the run has to say beside what is said about its data."""
     told = run.target.get("notes") or []
     return [str(note) for note in run.run.get("notes") or [] if note not in told]
+
+
+def _reached(run: RunFolder) -> str:
+    """What the run came to, in the figure that its ranking predicted."""
+    output = (run.metrics.get("outputs") or {}).get(run.ranking.get("output")) or {}
+    metric = (output.get("metrics") or {}).get(run.ranking.get("metric"))
+    strategy = run.run.get("strategy")
+    return f"{metric_text(metric)}{f' with {strategy}' if strategy else ''}" if metric else ""
 
 
 @cache

@@ -4,31 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from regraft.report._charts import Dot, DotPlot
+from regraft.report._contrasts import VERDICTS, Contrast, SeedTable, contrast_plot, contrast_row, seed_table
 from regraft.report._figures import axis_writer
 from regraft.report._folder import RunFolder
 from regraft.report._scale import Scale, scale_of
-from regraft.report._words import (
-    MINUS,
-    count,
-    difference,
-    interval,
-    is_number,
-    numbers,
-    probability,
-    seconds,
-    tick,
-)
+from regraft.report._words import count, difference, interval, is_number, numbers, seconds
 
-VERDICTS = {
-    "HELPED": ("helped", "▲"),
-    "HARMED": ("harmed", "▼"),
-    "EQUIVALENT": ("equal", "="),
-    "INCONCLUSIVE": ("open", "?"),
-}
 NOT_PROVEN = ("NOT PROVEN YET", "unknown", "○")
 
 
@@ -47,19 +31,6 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """A line of the table of paired differences."""
-
-    arm: str
-    against: str
-    text: str
-    p: str
-    p_holm: str
-    verdict: str
-    tone: str
-
-
-@dataclass(frozen=True)
 class Proof:
     """What `prove` found out."""
 
@@ -72,8 +43,10 @@ class Proof:
     cut: tuple[str, ...]
     arms: tuple[Arm, ...]
     arm_plot: DotPlot | None
+    null: str
     contrasts: tuple[Contrast, ...]
     contrast_plot: DotPlot | None
+    seeds: SeedTable | None
 
 
 def proof_of(folder: RunFolder) -> Proof | None:
@@ -96,8 +69,10 @@ def proof_of(folder: RunFolder) -> Proof | None:
         cut=tuple(str(item) for item in evidence.get("cut") or []),
         arms=tuple(_arm(arm, evidence, percent) for arm in arms),
         arm_plot=_arm_plot(arms, evidence, percent),
-        contrasts=tuple(_contrast(row, percent) for row in contrasts),
-        contrast_plot=_contrast_plot(contrasts, evidence, percent),
+        null=str(evidence.get("null") or ""),
+        contrasts=tuple(contrast_row(row, percent) for row in contrasts),
+        contrast_plot=contrast_plot(contrasts, evidence, percent),
+        seeds=seed_table(contrasts, evidence, percent),
     )
 
 
@@ -105,13 +80,6 @@ def badge(evidence: dict[str, Any]) -> tuple[str, str, str]:
     """The verdict's word, the name of its tone and its symbol."""
     word = str(evidence.get("verdict", ""))
     return (word, *VERDICTS[word]) if word in VERDICTS else NOT_PROVEN
-
-
-def deciding_contrast(evidence: dict[str, Any]) -> dict[str, Any] | None:
-    """The run's strategy against the reference."""
-    wanted = (evidence.get("strategy_arm"), evidence.get("reference"))
-    rows = evidence.get("contrasts") or []
-    return next((row for row in rows if (row.get("arm"), row.get("against")) == wanted), None)
 
 
 def _sorted(arms: Sequence[dict[str, Any]], higher: bool) -> list[dict[str, Any]]:
@@ -131,7 +99,6 @@ def _facts(evidence: dict[str, Any], percent: bool) -> tuple[tuple[str, str], ..
         ("paired seeds", ", ".join(str(seed) for seed in evidence.get("seeds") or [])),
         ("counts as a difference", f"more than {delta}" if is_number(evidence.get("delta")) else ""),
         ("labels used", count(evidence["labels"]) if is_number(evidence.get("labels")) else ""),
-        ("null hypothesis", str(evidence.get("null") or "")),
         ("label equivalence", str((evidence.get("curve") or {}).get("sentence") or "")),
         ("cost", _cost(evidence)),
     ]
@@ -210,55 +177,4 @@ def _dot(row: dict[str, Any], scale: Scale, points: str, **rest: Any) -> Dot:
         high=scale.at(high) if high is not None and is_number(high) else None,
         points=tuple(scale.at(value) for value in numbers(row.get(points))),
         **rest,
-    )
-
-
-def _without_unit(row: dict[str, Any], percent: bool) -> str:
-    """The difference as it stands beside an axis that names its unit."""
-    text = difference(row.get("mean"), row.get("low"), row.get("high"), percent=percent)
-    return text.replace(" points", "", 1)
-
-
-def _contrast(row: dict[str, Any], percent: bool) -> Contrast:
-    verdict = str(row.get("verdict") or "")
-    return Contrast(
-        arm=str(row.get("arm", "")),
-        against=str(row.get("against", "")),
-        text=difference(row.get("mean"), row.get("low"), row.get("high"), percent=percent),
-        p=probability(row.get("p")),
-        p_holm=probability(row.get("p_holm")),
-        verdict=verdict,
-        tone=VERDICTS.get(verdict, ("unknown", ""))[0],
-    )
-
-
-def _contrast_plot(
-    contrasts: Sequence[dict[str, Any]], evidence: dict[str, Any], percent: bool
-) -> DotPlot | None:
-    known = [row for row in contrasts if is_number(row.get("mean"))]
-    if not known:
-        return None
-    delta = float(evidence["delta"]) if is_number(evidence.get("delta")) else 0.0
-    values = [value for row in known for value in _values(row, "differences")]
-    scale = scale_of([0.0, delta, -delta, *values])
-    rows = tuple(
-        _dot(
-            row,
-            scale,
-            "differences",
-            label=f"{row.get('arm', '')} {MINUS} {row.get('against', '')}",
-            text=_without_unit(row, percent),
-            tag=str(row.get("verdict") or ""),
-            strong=row is deciding_contrast(evidence),
-        )
-        for row in known
-    )
-    unit = "points" if percent else "in the metric's unit"
-    return DotPlot(
-        title="Paired differences between arms",
-        rows=rows,
-        ticks=scale.ticks(partial(tick, percent=percent, signed=True)),
-        axis=f"difference, {unit}" + (", shaded: too small to count" if delta else ""),
-        zero=scale.at(0.0),
-        band=(scale.at(-delta), scale.at(delta)) if delta else None,
     )

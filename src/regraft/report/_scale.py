@@ -36,7 +36,18 @@ class Scale:
     def ticks(self, write: Callable[[float], str] = figure, *, most: int = 6) -> tuple[Tick, ...]:
         """Round values along the axis."""
         values = _decades(self.low, self.high, most) if self.log else _steps(self.low, self.high, most)
-        return tuple(Tick(self.at(value), write(value)) for value in values)
+        return self.ticks_at(values, write)
+
+    def ticks_at(
+        self, values: Iterable[float], write: Callable[[float], str] = figure, *, apart: float = 0.0
+    ) -> tuple[Tick, ...]:
+        """Ticks at these values, as far as they lie on the axis and ``apart`` percent from the one before."""
+        ticks: list[Tick] = []
+        for value in sorted(value for value in values if self.low <= value <= self.high):
+            place = self.at(value)
+            if not ticks or place - ticks[-1].at >= apart:
+                ticks.append(Tick(place, write(value)))
+        return tuple(ticks)
 
     def _move(self, value: float) -> float:
         return math.log10(value) if self.log else value
@@ -72,6 +83,17 @@ def log_scale(values: Iterable[float]) -> Scale | None:
     if len(known) < 2 or min(known) <= 0 or max(known) < 10 * min(known):
         return None
     return Scale(min(known), max(known), log=True)
+
+
+def log_axis(values: Iterable[float], *, margin: float = 0.08) -> Scale | None:
+    """A logarithmic axis that holds all values with a margin, however near they are; None for values that
+    are not positive.
+    """
+    known = list(values)
+    if not known or min(known) <= 0:
+        return None
+    wide = max(max(known) / min(known), 1.5) ** margin
+    return Scale(min(known) / wide, max(known) * wide, log=True)
 
 
 def power(value: float) -> str:

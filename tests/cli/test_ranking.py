@@ -29,11 +29,17 @@ def test_rank_prints_a_board_and_its_decision(regraft: Run, photos: Path) -> Non
     assert f"next: regraft fit {photos} --source {LITE}" in said.out
 
 
-def test_rank_gives_one_json_object(regraft: Run, photos: Path) -> None:
+def test_rank_gives_one_json_object_and_writes_it_and_a_page(
+    regraft: Run, photos: Path, tmp_path: Path
+) -> None:
+    page, file = tmp_path / "pages" / "rank.html", tmp_path / "board.json"
     said = regraft(
-        "rank", photos, "--sources", f"{LITE}0,nothing", "--size", "32", "--budget", "5m", "--json"
+        *("rank", photos, "--sources", f"{LITE}0,nothing", "--size", "32", "--budget", "5m", "--json"),
+        *("--html", page, "--out", file),
     )
     board = json.loads(said.out)
+    assert json.loads(file.read_text()) == board
+    assert f"{LITE}0 is the only candidate that could be looked at" in page.read_text()
     assert board["best"] == f"{LITE}0"
     assert [row["decision"] for row in board["rows"]] == ["best", "failed"]
     assert board["rows"][0]["low"] < board["rows"][0]["predicted"] < board["rows"][0]["high"]
@@ -63,5 +69,8 @@ def test_fit_takes_the_source_that_a_ranking_takes(
     assert said.status == 0, said.err
     assert "Source: auto, 2 candidates; at most 2 min 00 s go into choosing" in said.err
     source = json.loads(said.out)["run"]["source"]["name"]
+    board = json.loads((tmp_path / "run" / "ranking.json").read_text())
+    assert board["best"] == source
+    assert board["sentence"] in (tmp_path / "run" / "report.html").read_text()
     assert source.startswith(LITE)
     assert f"{source} " in said.err

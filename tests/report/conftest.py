@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_diabetes, load_digits
 
+from tests.report.boards import board_json, curve_json
+
 Json = dict[str, Any]
 EVIL = '<img src="https://evil.example/x.png" onerror="alert(1)"><script>alert(2)</script>'
 EVIL_MARKDOWN = "[press](https://evil.example) | `rm` <b>bold</b>\n# heading ![x](https://evil.example/y.png)"
@@ -338,7 +340,8 @@ def proven(digits: tuple[list[str], np.ndarray]) -> Files:
         "link": link_json(),
         "history": history_jsonl(),
         "metrics": {"part": "test", "count": 524, "outputs": {"label": output}},
-        "evidence": evidence_json(),
+        "evidence": evidence_json(curve=curve_json()),
+        "ranking": board_json(),
         "plan": PLAN,
         "unreadable": "item,reason\na.jpg,truncated file\nb.jpg,truncated file\nc.jpg,empty file\n",
     }
@@ -501,7 +504,8 @@ def hostile(digits: tuple[list[str], np.ndarray]) -> Files:
     files["run"] = run_json(command=["regraft", "fit", EVIL], outcome=EVIL, notes=[EVIL])
     files["run"]["source"]["cite"] = EVIL_MARKDOWN
     files["metrics"] = {"part": "test", "count": 34, "outputs": {EVIL: output}}
-    files["evidence"] = evidence_json(sentence=EVIL, reference=EVIL_MARKDOWN)
+    files["evidence"] = evidence_json(sentence=EVIL, reference=EVIL_MARKDOWN, curve=curve_json())
+    files["evidence"]["curve"]["arms"][0]["name"] = files["ranking"]["rows"][0]["name"] = EVIL
     files["evidence"]["arms"][0] |= {"name": EVIL, "note": EVIL}
     files["plan"] = PLAN + f"# {EVIL}\n"
     files["unreadable"] = 'item,reason\n"<script>alert(5)</script>","<script>alert(6)</script>"\n'
@@ -522,7 +526,8 @@ def long_names(digits: tuple[list[str], np.ndarray]) -> Files:
     )
     output = output_json("multiclass", classes, [[9, 1, 2], [3, 9, 1], [0, 0, 9]], worst=worst)
     files["metrics"] = {"part": "test", "count": 34, "outputs": {"a_label_column_" * 5: output}}
-    for arm in files["evidence"]["arms"]:
+    files["ranking"] = board_json(40)
+    for arm in [*files["evidence"]["arms"], *files["evidence"]["curve"]["arms"], *files["ranking"]["rows"]]:
         arm["name"] += " with every option spelled out as long as it can be spelled out"
     return files
 

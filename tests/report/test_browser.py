@@ -27,8 +27,9 @@ pytestmark = [
 ]
 
 KINDS = ["proven", "digits", "sixty", "regression", "multilabel", "texts", "unfinished", "hostile", "long"]
-SECTIONS = ["asked", "data", "source", "carried", "plan", "curves", "figures", "mistakes", "worst"]
-SECTIONS += ["arms", "verdict", "costs", "use"]
+SECTIONS = ["asked", "data", "ranking", "source", "carried", "plan", "curves", "figures", "mistakes", "worst"]
+SECTIONS += ["arms", "verdict", "learning", "costs", "use"]
+WHERE_KNOWN = {"ranking", "learning"}
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -191,7 +192,9 @@ def test_the_report_is_shown_as_it_should_be(
 
     assert facts["overflow"] <= 0
     assert all(complete and wide > 0 and named for complete, wide, named in facts["images"])
-    assert facts["sections"] == SECTIONS
+    known = WHERE_KNOWN & set(facts["sections"])
+    assert facts["sections"] == [name for name in SECTIONS if name in known or name not in WHERE_KNOWN]
+    assert (known == WHERE_KNOWN) or kind != "proven"
     assert facts["headings"][0] == 1
     assert facts["headings"].count(1) == 1
     assert all(

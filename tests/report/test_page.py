@@ -56,7 +56,12 @@ def read(folder: Path) -> Reader:
 
 
 def test_the_room_shows_what_it_promises() -> None:
-    assert sorted(regraft.report.__all__) == ["write_card", "write_link_page", "write_report"]
+    assert sorted(regraft.report.__all__) == [
+        "write_card",
+        "write_link_page",
+        "write_ranking_page",
+        "write_report",
+    ]
 
 
 def test_every_page_is_whole_small_and_self_contained(any_folder: Path) -> None:
@@ -115,14 +120,14 @@ def test_an_unfinished_run_says_so_in_every_section_that_is_missing(make: Make) 
 
 
 @pytest.mark.parametrize(
-    "missing", ["run", "link", "history", "metrics", "evidence", "plan", "unreadable", "target"]
+    "missing", ["run", "link", "history", "metrics", "evidence", "ranking", "plan", "unreadable", "target"]
 )
 def test_any_file_may_be_missing(make: Make, missing: str) -> None:
     assert read(make("proven", **{missing: None})).open == []
 
 
 def test_empty_objects_are_as_good_as_missing_files(make: Make) -> None:
-    names = ("run", "target", "link", "metrics", "evidence")
+    names = ("run", "target", "link", "metrics", "evidence", "ranking")
     assert read(make("proven", **{name: {} for name in names})).open == []
 
 

@@ -25,9 +25,11 @@ from regraft.api.shape import shape_of_run
 from regraft.api.streams import OtherData, find_streams, find_streams_again, prepare_streams, record_streams
 from regraft.api.whereabouts import find_data
 from regraft.choosing.auto.choice import Choice
+from regraft.choosing.ranking import Board
 from regraft.core.console import say
 from regraft.core.disk import full_disk_told, is_full_disk
 from regraft.core.errors import ResumeError, UnreadableError
+from regraft.core.files import write_json
 from regraft.engine import (
     Checkpoints,
     History,
@@ -66,6 +68,7 @@ def fit(
     max_unreadable: float = 0.05,
     slices: Sequence[str] = (),
     choice: Choice | None = None,
+    board: Board | None = None,
     command: Sequence[str] = (),
 ) -> Run:
     """Carry out a plan on a target and write the bundle.
@@ -103,6 +106,8 @@ def fit(
         images, ``NAME.COLUMN`` of several targets.
     choice
         What chose the plan; ``run.json`` keeps it.
+    board
+        What chose the source; ``ranking.json`` keeps it.
 
     Raises
     ------
@@ -135,6 +140,8 @@ def fit(
                 run.note(slices=list(slices))
             if choice is not None:
                 run.note(choice=choice.to_json())
+            if board is not None and processes.leads:
+                write_json(run.folder / "ranking.json", board.to_json())
             if others:
                 run.note(streams={name: {"origin": other.origin} for name, other in others.items()})
             return _carry_out(run, written, kept, settings, opened, processes, others)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,17 @@ def rank(
     return board
 
 
+@dataclass(frozen=True)
+class ChosenSource:
+    """The source to take (None: the default), and the board that says why, where some were compared."""
+
+    source: Source | str | None
+    board: Board | None = None
+
+
 def choose_source(
     target: Target, *, deadline: Deadline | None = None, settings: Settings | None = None, **options: Any
-) -> Source | str:
+) -> ChosenSource:
     """The source that a ranking of all offline ones takes, in :data:`AUTO_SECONDS` at most; it is said.
 
     Of what a ``deadline`` leaves it takes a quarter at the most; the default source where that is too little.
@@ -111,7 +120,7 @@ def choose_source(
     names = default_candidates(target.modality)
     if len(names) == 1:
         say(f"Source: {names[0]}, the only one for such data that can be used here offline.")
-        return names[0]
+        return ChosenSource(names[0])
     seconds = AUTO_SECONDS if deadline is None else min(AUTO_SECONDS, _SHARE * deadline.left)
     say(
         f"Source: {AUTO}, {len(names)} candidates; at most {duration(seconds)} go into choosing, which "
@@ -122,9 +131,14 @@ def choose_source(
     except BudgetError as error:
         name = default_source(target.modality)
         say(f"Sources are not compared: {error}. Source: {name}, the default for {target.modality} data.")
-        return name
+        return ChosenSource(name)
     say(board.sentence)
-    return board.best
+    return ChosenSource(board.best, board)
+
+
+def ranked(source: str | Source | None, target: Target, **rest: Any) -> ChosenSource:
+    """What was given, or for ``auto`` what :func:`choose_source` takes with the rest of the arguments."""
+    return choose_source(target, **rest) if source == AUTO else ChosenSource(source)
 
 
 def default_candidates(modality: str) -> tuple[str, ...]:

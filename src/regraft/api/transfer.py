@@ -11,7 +11,7 @@ from regraft.api.budget import AUTO, deadline_of, note_spent
 from regraft.api.fit import fit
 from regraft.api.opening import check_companions, check_folder, link_of, open_models, open_pair
 from regraft.api.plan import as_plan, plan as make_plan
-from regraft.api.rank import choose_source
+from regraft.api.rank import ranked
 from regraft.core.console import say
 from regraft.core.deadline import Deadline
 from regraft.engine import Run, Settings, check_plan
@@ -93,10 +93,9 @@ def transfer(
     data = target if isinstance(target, Target) else load_target(target)
     sources: dict[str, Source] = {}
     choice = None
+    found = ranked(source if plan is None else None, data, deadline=deadline, settings=settings, **options)
     if plan is None and strategy == AUTO:
-        if source == AUTO:
-            source = choose_source(data, deadline=deadline, settings=settings, **options)
-        link = open_link(data, source=source, network=network, maps=maps, waivers=waivers, **options)
+        link = open_link(data, source=found.source, network=network, maps=maps, waivers=waivers, **options)
         chosen = choose_plan(
             link,
             data,
@@ -116,7 +115,7 @@ def transfer(
     elif plan is None:
         written, link = prepare_plan(
             data,
-            source=source,
+            source=found.source,
             network=network,
             maps=maps,
             waivers=waivers,
@@ -142,6 +141,7 @@ def transfer(
         max_unreadable=max_unreadable,
         slices=slices,
         choice=choice,
+        board=found.board,
         command=command,
     )
     if choice is not None:
@@ -165,9 +165,8 @@ def prepare_plan(
     **options: Any,
 ) -> tuple[Plan, Link]:
     """The plan for a target, with the link that it was written for; arguments as for :func:`transfer`."""
-    if source == AUTO:
-        source = choose_source(target, settings=settings, **options)
-    link = open_link(target, source=source, network=network, maps=maps, waivers=waivers, **options)
+    found = ranked(source, target, settings=settings, **options)
+    link = open_link(target, source=found.source, network=network, maps=maps, waivers=waivers, **options)
     written = make_plan(
         link,
         strategy,

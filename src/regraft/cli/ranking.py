@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +45,14 @@ def rank(
     threads: o.Threads = None,
     backend: o.Backend = "auto",
     cache_limit: o.CacheLimit = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write the ranking as a page that opens offline."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write the ranking as JSON, as --json prints it."),
+    ] = None,
     json: o.AsJson = False,
 ) -> None:
     """Which pretrained model suits DATA best? Ends in a decision, with its uncertainty and its price.
@@ -82,6 +92,8 @@ def rank(
         ),
         **given.source_options(size),
     )
+    following = f"regraft fit {shlex.join(data)} --source {board.rows[0].name} --strategy lpft --out DIR"
+    _write(board.to_json(), html, out, data=" ".join(data), following=following)
     if json:
         given.print_json(board.to_json())
         return
@@ -91,4 +103,17 @@ def rank(
     for sentence in board.skipped:
         print(f"skipped: {sentence}")
     print(f"{duration(board.spent_seconds)} of {duration(board.budget_seconds or 0.0)}")
-    print(f"next: regraft fit {' '.join(data)} --source {board.rows[0].name} --strategy lpft --out DIR")
+    for place in filter(None, (html, out)):
+        print(f"written: {place}")
+    print(f"next: {following}")
+
+
+def _write(board: dict[str, Any], html: Path | None, out: Path | None, *, data: str, following: str) -> None:
+    """The board in the files that were asked for."""
+    from regraft.core.files import write_json
+    from regraft.report import write_ranking_page
+
+    if html is not None:
+        write_ranking_page(board, html, data=data, next_line=following)
+    if out is not None:
+        write_json(out, board)

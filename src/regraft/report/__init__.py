@@ -1,4 +1,4 @@
-"""The report and the model card of a run, the pages of a link and of a ranking: from plain files and values."""
+"""The report and the model card of a run, and pages of a link and of a ranking: from plain files."""
 
 from regraft.report._card import write_card
 from regraft.report._link import write_link_page

@@ -9,7 +9,7 @@ from typing import Any
 
 from regraft.report._charts import Dot, DotPlot
 from regraft.report._scale import Scale, scale_of
-from regraft.report._words import MINUS, MISSING, difference, is_number, numbers, probability, tick
+from regraft.report._words import MISSING, difference, is_number, numbers, probability, tick
 
 VERDICTS = {
     "HELPED": ("helped", "▲"),
@@ -25,7 +25,6 @@ Json = dict[str, Any]
 class Contrast:
     """A line of the table of paired differences."""
 
-    arm: str
     against: str
     text: str
     p: str
@@ -56,7 +55,6 @@ def contrast_row(row: Json, percent: bool) -> Contrast:
     verdict = str(row.get("verdict") or "")
     power = row.get("detectable")
     return Contrast(
-        arm=str(row.get("arm", "")),
         against=str(row.get("against", "")),
         text=difference(row.get("mean"), row.get("low"), row.get("high"), percent=percent),
         p=probability(row.get("p")),
@@ -69,7 +67,7 @@ def contrast_row(row: Json, percent: bool) -> Contrast:
 
 
 def contrast_plot(contrasts: Sequence[Json], evidence: Json, percent: bool) -> DotPlot | None:
-    """Differences of the seeds as points, means with intervals, and the band of what is too small to count."""
+    """Differences of seeds as points, means with intervals, and the band of what is too small to count."""
     known = [row for row in contrasts if is_number(row.get("mean"))]
     if not known:
         return None
@@ -92,7 +90,7 @@ def _dot(row: Json, scale: Scale, evidence: Json, percent: bool) -> Dot:
     low, high, verdict = row.get("low"), row.get("high"), str(row.get("verdict") or "")
     p = f"p after Holm {probability(row.get('p_holm'))}" if is_number(row.get("p_holm")) else ""
     return Dot(
-        label=f"{row.get('arm', '')} {MINUS} {row.get('against', '')}",
+        label=f"against {row.get('against', '')}",
         text=_without_unit(row, percent),
         at=scale.at(row["mean"]),
         low=scale.at(low) if is_number(low) else None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from regraft.core.console import duration
 from regraft.report._charts import Mark, Plane, Point, places
 from regraft.report._figures import axis_writer
 from regraft.report._labels import Place, places_for
@@ -50,17 +49,22 @@ def _caption(board: Json, unnamed: int) -> str:
 
 
 def clock_ticks(x: Scale) -> tuple[Tick, ...]:
-    """Times that people say, along a logarithmic axis."""
+    """Times that people say, along a logarithmic axis; round steps where these are too far apart."""
     ticks = x.ticks_at(_CLOCK, _clock, apart=_NARROW)
     if len(ticks) >= 2:
         return ticks
-    return x.ticks_at([x.low, (x.low * x.high) ** 0.5, x.high], duration, apart=2 * _NARROW)
+    unit = _unit(x.low)[0]
+    steps = Scale(x.low / unit, x.high / unit).round_values(4)
+    return x.ticks_at((step * unit for step in steps), _clock, apart=_NARROW)
+
+
+def _unit(value: float) -> tuple[float, str]:
+    return (1.0, "s") if value < 60 else (60.0, "min") if value < 3600 else (3600.0, "h")
 
 
 def _clock(value: float) -> str:
-    if value < 60:
-        return f"{value:g} s"
-    return f"{value / 60:g} min" if value < 3600 else f"{value / 3600:g} h"
+    size, name = _unit(value)
+    return f"{value / size:g} {name}"
 
 
 def _marks(rows: Sequence[Json], x: Scale, y: Scale, percent: bool) -> tuple[Mark, ...]:
@@ -74,7 +78,7 @@ def _marks(rows: Sequence[Json], x: Scale, y: Scale, percent: bool) -> tuple[Mar
 def _labels(rows: Sequence[Json], points: Sequence[Point], names: Sequence[str]) -> list[Place | None]:
     """A label for each as far as there is room: the board's order, the naive choice second."""
     order = sorted(range(len(rows)), key=lambda at: (at > 0 and not rows[at].get("naive"), at))
-    found = places_for([points[at] for at in order], [names[at] for at in order])
+    found = places_for([points[at] for at in order], [names[at] for at in order], sure=4)
     by_row = dict(zip(order, found, strict=True))
     return [by_row[at] for at in range(len(rows))]
 

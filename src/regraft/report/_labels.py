@@ -35,22 +35,30 @@ class Place:
 _NEAR = (Place(12, 4.5, "start"), Place(-12, 4.5, "end"), Place(0, -13, "middle"), Place(0, 22, "middle"))
 _RINGS = tuple(
     Place(side * 14, down * away + 4.5, "start" if side > 0 else "end")
-    for away in (20, 36, 54, 74, 96, 120)
+    for away in (20, 36, 54)
     for down in (-1, 1)
     for side in (1, -1)
+)
+_SHIFTED = tuple(
+    Place(side, down * away + 4.5, "middle")
+    for away in (20, 36)
+    for side in (45, -45, 85, -85)
+    for down in (-1, 1)
 )
 _Box = tuple[float, float, float, float]
 
 
-def places_for(points: Sequence[Point], names: Sequence[str]) -> list[Place | None]:
+def places_for(points: Sequence[Point], names: Sequence[str], *, sure: int = 0) -> list[Place | None]:
     """A free place for each name, first come first served; None where there is none, or the name is empty.
 
-    ``points`` are in percent from the top left.
+    ``points`` are in percent from the top left; the first ``sure`` names may cover points where they must.
     """
     taken: list[list[_Box]] = [[_around(point, width) for point in points] for width in WIDTHS]
     found: list[Place | None] = []
     for at, (point, name) in enumerate(zip(points, names, strict=True)):
         place = _free(point, name, taken, at) if name else None
+        if place is None and name and at < sure:
+            place = _free(point, name, [boxes[len(points) :] for boxes in taken], -1)
         found.append(place)
         if place is not None:
             for boxes, width in zip(taken, WIDTHS, strict=True):
@@ -59,11 +67,10 @@ def places_for(points: Sequence[Point], names: Sequence[str]) -> list[Place | No
 
 
 def _free(point: Point, name: str, taken: list[list[_Box]], own: int) -> Place | None:
-    for place in (*_NEAR, *_RINGS):
+    for place in (*_NEAR, *_RINGS, *_SHIFTED):
         boxes = [_box(point, name, place, width) for width in WIDTHS]
         if all(
-            _inside(box, width)
-            and not any(_meet(box, other) for at, other in enumerate(others) if at != own)
+            _inside(box, width) and not any(_meet(box, other) for at, other in enumerate(others) if at != own)
             for box, width, others in zip(boxes, WIDTHS, taken, strict=True)
         ):
             return place

@@ -57,9 +57,7 @@ def learning_view(folder: RunFolder) -> LearningView | None:
 def _points(arm: Json) -> list[Json]:
     """An arm's points that have a figure and a number of labels."""
     found = [point for point in arm.get("points") or [] if isinstance(point, dict)]
-    return [
-        p for p in found if is_number(p.get("mean")) and is_number(p.get("labels")) and p["labels"] > 0
-    ]
+    return [p for p in found if is_number(p.get("mean")) and is_number(p.get("labels")) and p["labels"] > 0]
 
 
 def _plane(arms: Sequence[Json], evidence: Json) -> Plane | None:
@@ -142,9 +140,7 @@ def _facts(curve: Json) -> tuple[tuple[str, str], ...]:
     return tuple((name, text) for name, text in facts if text)
 
 
-def _row(
-    arm: Json, point: Json, evidence: Json, percent: bool
-) -> tuple[str, str, str, str, str, bool]:
+def _row(arm: Json, point: Json, evidence: Json, percent: bool) -> tuple[str, str, str, str, str, bool]:
     per_class = point.get("per_class")
     return (
         shortened(arm.get("name", ""), _LONGEST_NAME),

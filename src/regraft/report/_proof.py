@@ -43,6 +43,7 @@ class Proof:
     cut: tuple[str, ...]
     arms: tuple[Arm, ...]
     arm_plot: DotPlot | None
+    strategy: str
     null: str
     contrasts: tuple[Contrast, ...]
     contrast_plot: DotPlot | None
@@ -69,6 +70,7 @@ def proof_of(folder: RunFolder) -> Proof | None:
         cut=tuple(str(item) for item in evidence.get("cut") or []),
         arms=tuple(_arm(arm, evidence, percent) for arm in arms),
         arm_plot=_arm_plot(arms, evidence, percent),
+        strategy=str(evidence.get("strategy_arm") or "The strategy"),
         null=str(evidence.get("null") or ""),
         contrasts=tuple(contrast_row(row, percent) for row in contrasts),
         contrast_plot=contrast_plot(contrasts, evidence, percent),

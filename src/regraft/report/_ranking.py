@@ -192,7 +192,9 @@ def write_ranking_page(board: Json, path: str | Path, *, data: str = "", next_li
 
 def _best(board: Json) -> tuple[str, str]:
     """What stands in the pill, and its tone."""
-    contenders = [row for row in board.get("rows") or [] if row.get("decision") in ("best", "as good as best")]
+    contenders = [
+        row for row in board.get("rows") or [] if row.get("decision") in ("best", "as good as best")
+    ]
     if not contenders:
         return "NO SOURCE", "harmed"
     name = short_names([str(contenders[0].get("name", ""))])[0]

@@ -35,8 +35,11 @@ class Scale:
 
     def ticks(self, write: Callable[[float], str] = figure, *, most: int = 6) -> tuple[Tick, ...]:
         """Round values along the axis."""
-        values = _decades(self.low, self.high, most) if self.log else _steps(self.low, self.high, most)
-        return self.ticks_at(values, write)
+        return self.ticks_at(self.round_values(most), write)
+
+    def round_values(self, most: int) -> list[float]:
+        """Powers of ten along a logarithmic axis, else steps of 1, 2, 2.5 or 5."""
+        return _decades(self.low, self.high, most) if self.log else _steps(self.low, self.high, most)
 
     def ticks_at(
         self, values: Iterable[float], write: Callable[[float], str] = figure, *, apart: float = 0.0

@@ -20,7 +20,17 @@ from regraft.scores.distances import DISTANCES
 from regraft.strategies import STRATEGIES
 from tests.cli.conftest import Run
 
-COMMANDS = ["demo", "sources", "rank", "link", "plan", "cite", "fit", "resume", "replay"]  # in the order of --help
+COMMANDS = [
+    "demo",
+    "sources",
+    "rank",
+    "link",
+    "plan",
+    "cite",
+    "fit",
+    "resume",
+    "replay",
+]  # in the order of --help
 COMMANDS += ["prove", "evaluate", "predict", "features", "report", "export", "cache"]
 
 

@@ -9,7 +9,6 @@ from regraft.core.console import duration, say
 from regraft.core.deadline import Deadline, seconds_of
 from regraft.core.errors import UsageError
 from regraft.engine import Run
-from regraft.evidence import Selection
 
 AUTO = "auto"
 
@@ -36,10 +35,7 @@ def deadline_of(budget: float | str | Deadline | None, strategy: str, search: in
 def note_spent(run: Run, choice: Choice, deadline: Deadline) -> None:
     """Write what the whole call took into ``run.json``, and say it."""
     spent = deadline.spent
-    run.note(
-        choice=replace(choice, spent_seconds=round(spent, 3)).to_json(),
-        selection=selection_of(choice).to_json(),
-    )
+    run.note(choice=replace(choice, spent_seconds=round(spent, 3)).to_json())
     budget = choice.budget_seconds
     limit = "" if budget is None else f" of the budget of {duration(budget)}"
     fitted, foretold = spent - choice.race_seconds, choice.final_seconds
@@ -47,9 +43,3 @@ def note_spent(run: Run, choice: Choice, deadline: Deadline) -> None:
         f"{duration(spent)}{limit}: {duration(choice.race_seconds)} until {choice.winner} was chosen, "
         f"{duration(fitted)} for the final fit ({duration(foretold)} foretold)."
     )
-
-
-def selection_of(choice: Choice) -> Selection:
-    """What a race has seen and cost, for those who prove its winner."""
-    tried = sum(row.folds > 0 for row in choice.rows)
-    return Selection(choice.seeds, tried, choice.race_seconds, "a race between strategies")

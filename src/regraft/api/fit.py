@@ -21,6 +21,7 @@ from regraft.api.finishing import close, finish
 from regraft.api.opening import check_folder, link_of, open_models
 from regraft.api.plan import as_plan
 from regraft.api.records import find_doubles, note_findings, write_records, write_unreadable
+from regraft.api.selection import selection_of
 from regraft.api.shape import shape_of_run
 from regraft.api.streams import OtherData, find_streams, find_streams_again, prepare_streams, record_streams
 from regraft.api.whereabouts import find_data
@@ -140,6 +141,9 @@ def fit(
                 run.note(slices=list(slices))
             if choice is not None:
                 run.note(choice=choice.to_json())
+            chosen = selection_of(board, choice)
+            if chosen is not None:
+                run.note(selection=chosen.to_json())
             if board is not None and processes.leads:
                 write_json(run.folder / "ranking.json", board.to_json())
             if others:

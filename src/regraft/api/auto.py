@@ -194,7 +194,7 @@ def _entrants(
             applied[one].append(name)
         return write(name, mine) if mine else plan
 
-    begun, sample = time.monotonic(), take_sample(target, link)
+    sample = take_sample(target, link)
     first, *others = names_in_order(labels_per_class(target, write(ANCHOR)), joint=joint)
 
     def price_of(plan: Plan) -> Price:
@@ -204,7 +204,7 @@ def _entrants(
         plan = changed(first)
         probe = Entrant(first, plan, price_of(plan))
     _limit(deadline, probe, settings)
-    hopeless = _hopeless(target, sample, probe, deadline, time.monotonic() - begun)
+    hopeless = _hopeless(target, sample, deadline)
     with hushed():
         rest, left = enter(others, changed, price_of, hopeless=hopeless, beside=[probe])
     found = [probe, *rest]
@@ -217,10 +217,8 @@ def _entrants(
     return found, left
 
 
-def _hopeless(
-    target: Target, sample: Sample, probe: Entrant, deadline: Deadline, first: float
-) -> Callable[[Plan], str]:
-    """What tells why a plan cannot even be tried; pricing the probe took ``first`` seconds."""
+def _hopeless(target: Target, sample: Sample, deadline: Deadline) -> Callable[[Plan], str]:
+    """What tells why a plan cannot even be tried: it is too long, or pricing has taken its share of time."""
     room, begun = PRICING * deadline.left, time.monotonic()
 
     def why(plan: Plan) -> str:
@@ -231,11 +229,8 @@ def _hopeless(
                 f"a fifth of its steps, on a fold and then on all labels, takes {duration(least)} at the "
                 f"least, and {duration(max(deadline.left, 0.0))} are left"
             )
-        if time.monotonic() - begun + first > room:
-            return (
-                f"pricing strategies has taken {duration(time.monotonic() - begun + first)}, no more is spent"
-            )
-        return ""
+        spent = time.monotonic() - begun
+        return f"pricing strategies has taken {duration(spent)}, no more is spent" if spent > room else ""
 
     return why
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from regraft.choosing.ranking.budget import plan_first_look
+from regraft.choosing.ranking.budget import fitting_count, plan_first_look
 from regraft.choosing.ranking.forecast import Steps, curve_sizes, forecast, slope
 from regraft.choosing.ranking.scale import Scale
 from regraft.choosing.ranking.score import RESAMPLES, Score, resample_together, score_features
@@ -106,3 +106,12 @@ def test_what_does_not_fit_is_cut_in_the_stated_order() -> None:
         BudgetError, match=r"not even one source can be looked at on 64 examples .* larger --budget"
     ):
         look(1)
+
+
+def test_as_many_examples_as_there_is_time_for() -> None:
+    assert fitting_count(0.1, 256, 30.0) == 256
+    assert fitting_count(0.1, 256, 20.0) == 128
+    assert fitting_count(0.1, 256, 7.0) == 64
+    assert fitting_count(0.1, 256, 6.0) == 0
+    assert fitting_count(0.1, 30, 2.9) == 0, "fewer than it has are not made up"
+    assert fitting_count(0.1, 256, math.inf) == 256

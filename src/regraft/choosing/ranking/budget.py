@@ -24,10 +24,20 @@ from regraft.core.errors import BudgetError
 FIRST = 256  # examples of the first look
 MOST = 2048  # examples of the last round
 PER_CLASS = 8  # as many of each class in the first look, if that is more
-_FEWEST = 64
+FEWEST = 64  # of a look
 _SHARE = 0.5  # of the budget that the first look may take
 _HALF_SIZE = 0.35  # time of half the input size beside the whole: a quarter, and what does not shrink
 _WORTH = 0.25  # of the first look's time: what half the size has to spare
+
+
+def fitting_count(each: float, count: int, left: float) -> int:
+    """``count`` halved until so many examples at ``each`` seconds fit in what is left, down to
+    :data:`FEWEST`; 0 where not even these do.
+    """
+    fewest = min(count, FEWEST)
+    while count > fewest and each * count > left:
+        count = max(count // 2, fewest)
+    return count if each * count <= left else 0
 
 
 class Clock:
@@ -115,7 +125,7 @@ def plan_first_look(
     each = half if smaller else price
     if smaller:
         cut.append("the first look is at half the input size")
-    fewest = min(count, _FEWEST)
+    fewest = min(count, FEWEST)
     many = count
     while many > fewest and not fits(each, many):
         many = max(many // 2, fewest)

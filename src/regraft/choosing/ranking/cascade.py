@@ -15,7 +15,14 @@ import torch
 
 from regraft.choosing.prior import expected
 from regraft.choosing.ranking.belief import Belief, keep, prior_of, update
-from regraft.choosing.ranking.budget import MOST, Clock, FirstLook, first_count, plan_first_look
+from regraft.choosing.ranking.budget import (
+    MOST,
+    Clock,
+    FirstLook,
+    first_count,
+    fitting_count,
+    plan_first_look,
+)
 from regraft.choosing.ranking.candidate import Candidate
 from regraft.choosing.ranking.entrant import Entrant, guarded
 from regraft.choosing.ranking.forecast import STEPS, curve_sizes
@@ -108,8 +115,8 @@ class Cascade:
                 one.left_out = "the budget does not allow for it, and facts about it promise less"
         self.skipped += look.cut
         self._look(look.count, smaller=look.smaller)
-        if look.smaller and len(self.alive) > 0:
-            self._look(look.count, smaller=False)
+        if look.smaller and self.alive:
+            self._whole_size(look.count)
 
     def _foretell(self, alive: Sequence[Entrant], look: FirstLook, most: int) -> None:
         each = sum(alive[place].seconds for place in look.tried)
@@ -123,6 +130,18 @@ class Cascade:
         )
         for sentence in look.cut:
             say(f"For the budget, {sentence}.")
+
+    def _whole_size(self, count: int) -> None:
+        """Look at those that are left at their whole input size, on as many examples as there is time for."""
+        each = sum(one.seconds for one in self.alive)
+        many = fitting_count(each, count, self.clock.left)
+        if many < count:
+            most = f"more than {many} examples" if many else "any example"
+            left = duration(max(self.clock.left, 0.0))
+            self.skipped.append(f"the whole input size on {most}: {left} of the budget are left")
+            say(f"For the budget, {self.skipped[-1]}.")
+        if many:
+            self._look(many, smaller=False)
 
     def _look(self, count: int, *, smaller: bool) -> None:
         """Score all that are alive on a sample, and drop."""

@@ -15,6 +15,7 @@ _ERRORS = "regraft.core.errors"
 _HOMES = {
     "Blueprint": "regraft.linking",
     "Board": "regraft.choosing.ranking",
+    "Comparison": "regraft.report.comparison",
     "Evidence": "regraft.evidence",
     "ImagePreprocessing": "regraft.core.preprocessing",
     "Link": "regraft.linking",
@@ -26,6 +27,7 @@ _HOMES = {
     "Source": "regraft.sources",
     "Target": "regraft.targets",
     "TextPreprocessing": "regraft.core.preprocessing",
+    "compare": "regraft.api.compare",
     "evaluate": "regraft.api.evaluate",
     "export": "regraft.api.export",
     "features": "regraft.api.features",
@@ -60,6 +62,7 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 if TYPE_CHECKING:  # the same names for type checkers, which cannot read the table
+    from regraft.api.compare import compare as compare
     from regraft.api.evaluate import evaluate as evaluate
     from regraft.api.export import export as export
     from regraft.api.features import features as features
@@ -99,6 +102,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot read the tab
     from regraft.inference.predictor import Predictor as Predictor
     from regraft.linking import Blueprint as Blueprint, Link as Link, Proof as Proof
     from regraft.plans import Plan as Plan
+    from regraft.report.comparison import Comparison as Comparison
     from regraft.sources import Source as Source
     from regraft.targets import Target as Target
 

@@ -13,7 +13,8 @@ from regraft.api.beginning import BEGUN
 from regraft.api.temperatures import temperatures_of
 from regraft.core.files import write_json
 from regraft.engine import Checkpoints, Opened, Run, Workspace, write_model
-from regraft.evidence import Closer, Ledger, Temperature, final_figures
+from regraft.evidence import Closer, Ledger, Temperature, figures_and_values
+from regraft.evidence.kept_values import KeptValues, write_values
 from regraft.report import write_card, write_report
 from regraft.targets.aside import columns_aside
 from regraft.targets.near_duplicates import NearDuplicates
@@ -34,7 +35,8 @@ def finish(
     whole = work.target.origin.get("whole")
     write_model(run.folder, model, network, work.tasks, weights=source, whole=whole)
     ledger = Ledger.from_json(run.facts.get("ledger", []))
-    metrics = _final_metrics(run, work, ledger, logits, temperatures, doubles)
+    metrics, kept = _final_metrics(run, work, ledger, logits, temperatures, doubles)
+    write_values(run.folder, kept)
     write_json(run.folder / "metrics.json", metrics)
     work.spend("total", time.monotonic() - start)
     run.note(
@@ -72,7 +74,7 @@ def _final_metrics(
     logits: dict[str, np.ndarray],
     temperatures: dict[str, Temperature],
     doubles: NearDuplicates | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, KeptValues]]:
     target = work.target
     scores = {name: task.scores(logits[name]) for name, task in work.tasks.items()}
     columns = columns_aside(target.select(target.test), run.facts.get("slices", []))
@@ -81,7 +83,7 @@ def _final_metrics(
         columns=columns,
         doubles=None if doubles is None else doubles.across(target),
     )
-    return final_figures(target, scores, ledger, closer=closer)
+    return figures_and_values(target, scores, ledger, closer=closer)
 
 
 def _seconds(work: Workspace) -> dict[str, Any]:

@@ -215,11 +215,45 @@ def _cell(value: Any) -> Any:
     return "|".join(value) if isinstance(value, list) else value
 
 
-def report(folder: o.RunFolder, json: o.AsJson = False) -> None:
-    """Write a run's report.html and model card anew."""
+def report(
+    folders: Annotated[
+        list[Path], typer.Argument(help="The folder of a run; several to compare them.", metavar="FOLDER..")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Of several runs, the page to write. Default: comparison.html, here."),
+    ] = None,
+    json: o.AsJson = False,
+) -> None:
+    """Write a run's report.html and model card anew; of several runs, compare them on one page.
+
+    `regraft report runs/probe runs/lpft --out probe-or-lpft.html`: what differs between them, final figures
+    side by side, differences to the first paired over test examples, time, size, verdicts.
+    """
+    if len(folders) == 1:
+        return _report(folders[0], out, json)
+    from regraft.api.compare import compare
+
+    place = out or Path("comparison.html")
+    found = compare(folders, out=place)
+    if json:
+        return given.print_json({"report": str(place), **found.to_json()})
+    print(found.table())
+    print()
+    print(found.sentence)
+    print(f"report: {place}")
+    return None
+
+
+def _report(folder: Path, out: Path | None, json: bool) -> None:
+    from regraft.core.errors import UsageError
     from regraft.engine import Run
     from regraft.report import write_card, write_report
 
+    if out is not None:
+        raise UsageError(
+            f"--out is the page of a comparison, and one run was named; its report is {folder}/report.html"
+        )
     run = Run.load(folder)
     page, card = write_report(run.folder), write_card(run.folder)
     if json:

@@ -4,7 +4,7 @@ from regraft.evidence.arms import Arm, ArmResult
 from regraft.evidence.baseline import BaselineArm
 from regraft.evidence.calibration import Temperature
 from regraft.evidence.curve_trials import CurveTrials, check_points, run_curve
-from regraft.evidence.figures import Closer, final_figures
+from regraft.evidence.figures import Closer, figures_and_values, final_figures
 from regraft.evidence.judge import choose_reference, judge
 from regraft.evidence.ledger import Ledger
 from regraft.evidence.selection import Selection, fresh_seeds
@@ -29,6 +29,7 @@ __all__ = [
     "choose_reference",
     "curve_table",
     "evidence_table",
+    "figures_and_values",
     "final_figures",
     "fresh_seeds",
     "judge",

@@ -14,6 +14,7 @@ from regraft.core.errors import UsageError
 from regraft.core.seal import Ledger
 from regraft.core.task_spec import TaskSpec
 from regraft.evidence.calibration import Temperature, calibration
+from regraft.evidence.kept_values import KeptValues, values_to_keep
 from regraft.evidence.mistakes import confused, confusion, per_class, residuals, worst
 from regraft.evidence.slices import slices
 from regraft.targets import Target
@@ -53,6 +54,21 @@ def final_figures(
 ) -> dict[str, Any]:
     """Score predictions for the test part; the ledger records that its labels were read.
 
+    See :func:`figures_and_values`, of which this is the first part.
+    """
+    return figures_and_values(target, scores, ledger, purpose=purpose, closer=closer)[0]
+
+
+def figures_and_values(
+    target: Target,
+    scores: Mapping[str, np.ndarray],
+    ledger: Ledger,
+    *,
+    purpose: str = "final figures",
+    closer: Closer | None = None,
+) -> tuple[dict[str, Any], dict[str, KeptValues]]:
+    """Score predictions for the test part, once; the ledger records that its labels were read.
+
     Parameters
     ----------
     target
@@ -70,6 +86,8 @@ def final_figures(
         ``metrics.json``: by output every metric of its task with a 95% bootstrap interval over test examples,
         confusion, figures per class, calibration, residuals, the most confidently wrong examples, and slices
         where columns are given. A figure that is undefined is None.
+    dict
+        By output what the deciding metric says of each example, where it is a mean over examples.
     """
     _check(target, scores)
     labels = target.open_test(ledger, purpose)
@@ -78,7 +96,13 @@ def final_figures(
         for spec in target.tasks
         if spec.name in scores
     }
-    return {"part": "test", "count": len(target.test), "outputs": outputs}
+    found = {
+        spec.name: values_to_keep(make_task(spec), scores[spec.name], labels[spec.name])
+        for spec in target.tasks
+        if spec.name in scores
+    }
+    kept = {name: one for name, one in found.items() if one is not None}
+    return {"part": "test", "count": len(target.test), "outputs": outputs}, kept
 
 
 def _check(target: Target, scores: Mapping[str, np.ndarray]) -> None:

@@ -23,6 +23,7 @@ FILES = {
     "report.html",
     "run.json",
     "target.json",
+    "test_values.safetensors",
     "unreadable.csv",
 }
 

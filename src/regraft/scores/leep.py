@@ -29,4 +29,6 @@ def log_expected_prediction(examples: Examples, theta: np.ndarray) -> float:
     joint = np.asarray(examples.membership @ theta)
     mass = joint.sum(axis=0)
     given = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
-    return float(np.log((given[examples.codes] * theta).sum(axis=1)).mean())
+    # Class by class, since all of given[codes] would be as large as theta.
+    explained = [theta[rows] @ given[label] for label, rows in enumerate(examples.by_class)]
+    return float(np.log(np.concatenate(explained)).mean())

@@ -33,6 +33,11 @@ def test_importing_regraft_loads_nothing_heavy() -> None:
     assert run("-c", code).strip() == "[]"
 
 
+def test_ray_is_loaded_only_where_it_is_asked_for() -> None:
+    code = "import sys, regraft.core.executors.on_ray, regraft.core.executors.processes; print(*sys.modules)"
+    assert {"ray", "joblib", "torch"}.isdisjoint(run("-c", code).split())
+
+
 def test_the_check_for_heavy_imports_can_fail() -> None:
     code = f"import sys, regraft, numpy; print([name for name in {HEAVY.split()} if name in sys.modules])"
     assert "numpy" in run("-c", code)

@@ -56,6 +56,7 @@ _HOMES = {
     "UnreadableError": _ERRORS,
     "UnsafeFileError": _ERRORS,
     "UsageError": _ERRORS,
+    "WorkerLostError": _ERRORS,
 }
 """Where each public name lives. A name added here also goes to the imports below; a test compares the two."""
 
@@ -92,6 +93,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which cannot read the tab
         UnreadableError as UnreadableError,
         UnsafeFileError as UnsafeFileError,
         UsageError as UsageError,
+        WorkerLostError as WorkerLostError,
     )
     from regraft.core.preprocessing import (
         ImagePreprocessing as ImagePreprocessing,

@@ -11,6 +11,8 @@ from tests.cli.conftest import Run
 WRONG = [
     (["--strategy", "auto", "--plan", "plan.yaml"], "--plan plan.yaml says all that --strategy would"),
     (["--budget", "3m", "--plan", "plan.yaml"], "--plan plan.yaml says all that --budget would"),
+    (["--engine", "processes"], "write --strategy auto or --source auto, or leave --engine out"),
+    (["--engine", "cluster", "--strategy", "auto"], "there are local, processes, ray"),
     (["--budget", "3m"], "leave --budget out, or write --strategy auto"),
     (["--strategy", "auto", "--budget", "soon"], "'soon' is no time; write 90s, 5m or 2h"),
     (["--strategy", "auto", "--budget", "0s"], "'0s' is no time; write 90s, 5m or 2h"),

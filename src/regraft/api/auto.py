@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from regraft.api.plan import plan as make_plan
@@ -47,6 +47,7 @@ from regraft.choosing.auto import (
 from regraft.core.console import duration, hushed, said_once, say
 from regraft.core.deadline import Deadline
 from regraft.core.errors import BudgetError, UsageError
+from regraft.core.executors import LOCAL, Executor, open_executor, read_engine
 from regraft.core.optional import is_installed
 from regraft.engine import Opened, Settings
 from regraft.engine.open import draw_examples
@@ -103,12 +104,15 @@ def choose_plan(
     settings: Settings | None = None,
     max_unreadable: float = 0.05,
     search: int | None = None,
+    engine: str = LOCAL,
 ) -> Chosen:
     """Race strategies for a link on a target's labelled examples; the winner's plan and why it won.
 
     ``deadline`` has run since the call began and holds what the final fit needs as well; one without a limit
     gets the usual one. ``changes`` apply to every strategy whose plan has their key. With ``search`` so many
-    settings of the best strategy are tried at the most, which a search suggests.
+    settings of the best strategy are tried at the most, which a search suggests. ``engine`` is that of
+    :func:`regraft.rank`: with ``processes`` or ``ray`` trials of a round run at once, and the final fit
+    takes as many threads as each of them had, so that it finds what they kept.
 
     Raises
     ------
@@ -122,8 +126,11 @@ def choose_plan(
         Where a search is asked for and Optuna is not installed.
     """
     _check(streams)
-    started = settings or Settings()
-    started.apply()
+    carrier, started = read_engine(engine), settings or Settings()
+    started = replace(started, threads=carrier.threads(started.threads))
+    device = started.apply()
+    if carrier.name != LOCAL:
+        started = replace(started, device=device.type)  # workers may see other devices
     draw = {"seed": seed, "per_class": per_class, "train_size": train_size, "validation": validation}
 
     def write(name: str, settings: Sequence[str] = ()) -> Plan:
@@ -138,8 +145,11 @@ def choose_plan(
         _check_fits(deadline, entrants[0], started)
         opening = time.monotonic() - begun
         forecast = Forecast(opening=opening, test=len(prepared.target.test), pool=len(bench.own))
-        race = _race(entrants, left, bench, forecast, deadline, variants)
-        race.run()
+        with open_executor(
+            carrier, threads=started.threads, begin=started.apply, gpu=device.type == "cuda"
+        ) as executor:
+            race = _race(entrants, left, bench, forecast, deadline, variants, executor)
+            race.run()
         winner, choice = decide(race, labels=len(bench.own))
     say(choice_table(choice))
     others = streams if winner.plan.strategy == JOINT else None
@@ -286,6 +296,7 @@ def _race(
     forecast: Forecast,
     deadline: Deadline,
     variants: Variants,
+    executor: Executor,
 ) -> Race:
     plan = entrants[0].plan
     return Race(
@@ -298,4 +309,5 @@ def _race(
         round(len(bench.own) * (1 - plan.draw.validation)),
         variants,
         left,
+        executor=executor,
     )

@@ -13,6 +13,7 @@ from regraft.choosing.ranking import Board, Candidate, Failure, rank_candidates
 from regraft.core.console import duration, said_once, say
 from regraft.core.deadline import Deadline
 from regraft.core.errors import BudgetError, RegraftError, SourceError, UsageError
+from regraft.core.executors import LOCAL, read_engine
 from regraft.core.spelling import did_you_mean
 from regraft.core.task_spec import TaskSpec
 from regraft.engine import Settings
@@ -34,6 +35,7 @@ def rank(
     budget: float | None = 300.0,
     output: str | None = None,
     seed: int = 0,
+    engine: str = LOCAL,
     settings: Settings | None = None,
     **options: Any,
 ) -> Board:
@@ -63,6 +65,10 @@ def rank(
         The output that sources are compared on; the first if not given.
     seed
         Decides which labelled examples are looked at.
+    engine
+        ``local``: one candidate after the other. ``processes`` or ``ray``: as many at once as there are
+        cores, or as ``processes:4`` says; they share the cores out, or have the ``threads`` of the settings
+        each, with which the board is that of ``local``. A worker that is lost is replaced.
     settings
         Device, threads, backend.
     options
@@ -86,6 +92,7 @@ def rank(
         Where the budget is too small for a look at one source.
     """
     refuse_many("rank")
+    carrier = read_engine(engine)
     data = target if isinstance(target, Target) else load_target(target)
     spec = _output(data, output)
     wanted = list(default_candidates(data.modality) if sources is None else sources)
@@ -95,7 +102,14 @@ def rank(
         raise SourceError(f"none of the sources can be used. {listed}")
     with said_once():
         board = rank_candidates(
-            data, spec, candidates, failures=failures, budget=budget, seed=seed, settings=settings
+            data,
+            spec,
+            candidates,
+            failures=failures,
+            budget=budget,
+            seed=seed,
+            settings=settings,
+            engine=carrier,
         )
     if not board.contenders:
         raise SourceError(board.sentence)
@@ -111,7 +125,12 @@ class ChosenSource:
 
 
 def choose_source(
-    target: Target, *, deadline: Deadline | None = None, settings: Settings | None = None, **options: Any
+    target: Target,
+    *,
+    deadline: Deadline | None = None,
+    engine: str = LOCAL,
+    settings: Settings | None = None,
+    **options: Any,
 ) -> ChosenSource:
     """The source that a ranking of all offline ones takes, in :data:`AUTO_SECONDS` at most; it is said.
 
@@ -127,7 +146,7 @@ def choose_source(
         "`regraft rank` shows in full."
     )
     try:
-        board = rank(target, names, budget=seconds, settings=settings, **options)
+        board = rank(target, names, budget=seconds, engine=engine, settings=settings, **options)
     except BudgetError as error:
         name = default_source(target.modality)
         say(f"Sources are not compared: {error}. Source: {name}, the default for {target.modality} data.")

@@ -14,6 +14,8 @@ from regraft.api.plan import as_plan, plan as make_plan
 from regraft.api.rank import ranked
 from regraft.core.console import say
 from regraft.core.deadline import Deadline
+from regraft.core.errors import UsageError
+from regraft.core.executors import LOCAL, read_engine
 from regraft.engine import Run, Settings, check_plan
 from regraft.engine.processes import leads
 from regraft.linking import Blueprint, Link, find_link
@@ -43,6 +45,7 @@ def transfer(
     slices: Sequence[str] = (),
     budget: float | str | Deadline | None = None,
     search: int | None = None,
+    engine: str = LOCAL,
     command: Sequence[str] = (),
     **options: Any,
 ) -> Run:
@@ -80,6 +83,9 @@ def transfer(
     search
         For the strategy ``auto``, how many settings of the best strategy a search may try, in place of a
         small portfolio; needs Optuna.
+    engine
+        For the strategy ``auto`` and the source ``auto``: what carries out what is tried, ``local``,
+        ``processes`` or ``ray``, as :func:`regraft.rank` says.
     settings
         Device, threads, backend.
     max_unreadable
@@ -90,24 +96,26 @@ def transfer(
     if leads():
         check_folder(Path(out))
     deadline = deadline_of(budget, strategy, search)
+    _check_engine(engine, chooses=plan is None and AUTO in (strategy, source))
     data = target if isinstance(target, Target) else load_target(target)
     sources: dict[str, Source] = {}
     choice = None
-    found = ranked(source if plan is None else None, data, deadline=deadline, settings=settings, **options)
+    drawn: dict[str, Any] = {"seed": seed, "per_class": per_class, "train_size": train_size}
+    wanted = source if plan is None else None
+    found = ranked(wanted, data, deadline=deadline, engine=engine, settings=settings, **options)
     if plan is None and strategy == AUTO:
         link = open_link(data, source=found.source, network=network, maps=maps, waivers=waivers, **options)
         chosen = choose_plan(
             link,
             data,
             deadline=deadline,
-            seed=seed,
-            per_class=per_class,
-            train_size=train_size,
+            **drawn,
             changes=changes,
             streams=streams,
             settings=settings,
             max_unreadable=max_unreadable,
             search=search,
+            engine=engine,
         )
         plan, sources, choice = chosen.plan, {link.source.name: link.source}, chosen.choice
         streams, settings = chosen.streams, chosen.settings
@@ -120,9 +128,7 @@ def transfer(
             maps=maps,
             waivers=waivers,
             strategy=strategy,
-            seed=seed,
-            per_class=per_class,
-            train_size=train_size,
+            **drawn,
             changes=changes,
             settings=settings,
             **options,
@@ -147,6 +153,15 @@ def transfer(
     if choice is not None:
         note_spent(run, choice, deadline)
     return run
+
+
+def _check_engine(engine: str, *, chooses: bool) -> None:
+    """Raise ``UsageError`` for an engine that there is not, or where nothing is chosen that it could try."""
+    if read_engine(engine).name != LOCAL and not chooses:
+        raise UsageError(
+            f"--engine {engine} is for what is tried before a run begins: write --strategy auto or --source "
+            "auto, or leave --engine out. A run by itself goes in several processes by torchrun"
+        )
 
 
 def prepare_plan(

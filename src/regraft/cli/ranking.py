@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from regraft.cli import given, options as o
+from regraft.cli.engine import EngineOption
 
 
 def rank(
@@ -44,6 +45,7 @@ def rank(
     device: o.Device = "auto",
     threads: o.Threads = None,
     backend: o.Backend = "auto",
+    engine: EngineOption = "local",
     cache_limit: o.CacheLimit = None,
     html: Annotated[
         Path | None,
@@ -87,6 +89,7 @@ def rank(
         budget=given.seconds_of(budget),
         output=output,
         seed=seed,
+        engine=engine,
         settings=Settings(
             device=device, threads=threads, backend=backend, cache_limit=given.bytes_of(cache_limit)
         ),

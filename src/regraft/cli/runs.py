@@ -10,6 +10,7 @@ import typer
 
 from regraft.cli import given, options as o
 from regraft.cli.beside_plan import refuse_beside_plan
+from regraft.cli.engine import EngineOption
 from regraft.cli.results import slice_lines
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def fit(
     device: o.Device = "auto",
     threads: o.Threads = None,
     backend: o.Backend = "auto",
+    engine: EngineOption = "local",
     workers: o.Workers = 0,
     precision: o.Precision = "float32",
     cache_limit: o.CacheLimit = None,
@@ -129,6 +131,7 @@ def fit(
         slices=given.names_of(slices),
         budget=deadline,
         search=search,
+        engine=engine,
         command=["regraft", *sys.argv[1:]],
         **given.source_options(size, builder),
     )

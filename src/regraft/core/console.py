@@ -21,6 +21,7 @@ class _Settings:
     quiet: bool = False
     depth: int = 0  # pieces of work that are shown now; those inside another one are not
     said: set[str] | None = None  # sentences that are not said again; None where every one is
+    heard: list[str] | None = None  # where lines go instead; None where they are printed
 
 
 _settings = _Settings()
@@ -41,8 +42,12 @@ def say(sentence: str) -> None:
 
 
 def _print(line: str) -> None:
-    if not _settings.quiet:
-        print(line, file=sys.stderr, flush=True)
+    if _settings.quiet:
+        return
+    if _settings.heard is not None:
+        _settings.heard.append(line)
+        return
+    print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -70,6 +75,19 @@ def hushed() -> Iterator[None]:
         _settings.quiet = before
 
 
+@contextmanager
+def overheard() -> Iterator[list[str]]:
+    """Within the block sentences are collected instead of printed, and no progress is shown: for a process
+    that works for another one, which says them in its place.
+    """
+    before = _settings.heard
+    _settings.heard = []
+    try:
+        yield _settings.heard
+    finally:
+        _settings.heard = before
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them: ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds < 9.95:
@@ -92,7 +110,7 @@ def progress(label: str, total: int, *, unit: str = "examples") -> Iterator[Adva
     Yields ``advance(count=1, note="")``. Nothing is shown for work that ends within two seconds off a
     terminal, nor for work that is a part of other work with progress of its own.
     """
-    if _settings.quiet or _settings.depth or total <= 0:
+    if _settings.quiet or _settings.depth or _settings.heard is not None or total <= 0:
         yield lambda count=1, note="": None
         return
     _settings.depth += 1

@@ -18,6 +18,7 @@
     │   └── FullDiskError       a disk is full; what was written before is whole
     ├── BundleError             a folder is not a finished run, or is damaged
     │   └── ResumeError         a run cannot go on from where it stopped
+    ├── WorkerLostError         the process that did a piece of work ended, and did so again
     └── BudgetError             the work does not fit in the budget it was given
 
 A message says what was asked, what was found and what to do next.
@@ -29,10 +30,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 
 class RegraftError(Exception):
-    """Root of every error that regraft raises on purpose."""
+    """Root of every error that regraft raises on purpose; each can be handed from one process to another."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a constructor takes is not what the error holds, so that it cannot be called again.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[RegraftError], args: tuple[Any, ...], state: dict[str, Any]) -> RegraftError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(RegraftError):
@@ -115,6 +127,10 @@ class BundleError(RegraftError):
 
 class ResumeError(BundleError):
     """A run cannot go on from where it stopped."""
+
+
+class WorkerLostError(RegraftError):
+    """The process that did a piece of work ended before it was done, and so did those that tried again."""
 
 
 class BudgetError(RegraftError):

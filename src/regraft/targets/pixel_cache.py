@@ -35,7 +35,7 @@ _IN_PROCESS = 256  # fewer images than this are not worth starting processes: 0.
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Decoded pixels of examples: for each the shard and the slot in it."""
+    """Decoded pixels of examples: for each the shard and the slot in it; another process maps them anew."""
 
     shards: tuple[np.ndarray, ...]
     shard: np.ndarray
@@ -44,6 +44,25 @@ class Pixels:
     def __getitem__(self, index: int) -> np.ndarray:
         pixels: np.ndarray = self.shards[self.shard[index]][self.slot[index]]
         return pixels
+
+    def __getstate__(self) -> dict[str, Any]:
+        mapped = [(str(one.filename), one.shape) for one in self.shards if isinstance(one, np.memmap)]
+        return {**self.__dict__, "shards": mapped} if len(mapped) == len(self.shards) else dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        shards = (one if isinstance(one, np.ndarray) else map_pixels(*one) for one in state["shards"])
+        self.__dict__.update({**state, "shards": tuple(shards)})
+
+
+def map_pixels(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The pixels of a shard, mapped; raises ``DataError`` where the file is not there."""
+    try:
+        return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is not there: it was removed, or this machine does not see the cache folder of the one "
+            "that decoded the images; set REGRAFT_CACHE to a folder that all machines share"
+        ) from error
 
 
 class PixelCache:
@@ -131,7 +150,7 @@ class PixelCache:
 
     def _mapped(self, folder: Path) -> np.ndarray:
         count = (folder / "done.u8").stat().st_size
-        return np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=self._shape(count))
+        return map_pixels(folder / "pixels.u8", self._shape(count))
 
 
 def _reserve(handle: int, size: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from regraft.choosing.auto.lengths import steps_of
 from regraft.choosing.auto.trial import Trial
 from regraft.core.deadline import Deadline
 from regraft.core.errors import TrainingError
+from regraft.core.executors import Executor, Here, Outcome
 from regraft.engine.price import Price
 from regraft.plans import (
     GroupSpec,
@@ -115,15 +118,43 @@ def raced(
     budget: float | None,
     *,
     variants: Variants | None = None,
+    executor: Executor | None = None,
     **options: object,
 ) -> tuple[Race, Carrier, Clock]:
     clock = Clock()
+    if isinstance(executor, Pairs):
+        executor.clock = clock
     deadline = Deadline(budget, clock=clock)
     carrier = Carrier(clock, hits, **options)  # type: ignore[arg-type]
     forecast = Forecast(opening=1.0, test=TEST, pool=LABELS)
     race = Race(entrants, carrier, forecast, deadline, ACCURACY, 0, train=160, variants=variants)
+    race.executor = executor or Here()
     race.run()
     return race, carrier, clock
+
+
+class Pairs(Here):
+    """Two trials at once, as far as the clock is concerned; the second one ends first."""
+
+    clock: Clock
+
+    @property
+    def workers(self) -> int:
+        return 2
+
+    def run(
+        self, work: object, items: Iterable[object], shared: object, **_: object
+    ) -> Iterator[tuple[int, Outcome]]:
+        numbered = enumerate(items)
+        while pair := list(itertools.islice(numbered, 2)):
+            start, ends, outcomes = self.clock.now, [], []
+            for place, item in pair:
+                self.clock.now = start
+                outcomes += [(place, outcome) for _, outcome in super().run(work, [item], shared)]
+                ends.append(self.clock.now)
+            for end, outcome in sorted(zip(ends, reversed(outcomes), strict=True)):
+                self.clock.now = end
+                yield outcome
 
 
 def three() -> list[Entrant]:
@@ -148,14 +179,31 @@ def test_the_best_of_those_that_fit_wins_and_the_rest_is_named() -> None:
     assert clock.now + choice.final_seconds <= 120.0
 
 
+@pytest.mark.parametrize("executor", [Here, Pairs])
 @pytest.mark.parametrize("budget", [8.0, 20.0, 40.0, 90.0, 300.0])
 @pytest.mark.parametrize("slower", [0.3, 1.0, 1.15])
-def test_the_budget_holds_race_and_final_fit(budget: float, slower: float) -> None:
-    race, carrier, clock = raced(three(), HITS, budget, slower=slower)
+def test_the_budget_holds_race_and_final_fit(budget: float, slower: float, executor: type[Executor]) -> None:
+    race, carrier, clock = raced(three(), HITS, budget, executor=executor(), slower=slower)
     winner, _ = decide(race, labels=LABELS)
     final = 1.0 + 0.5 + slower * winner.training + 0.01 * TEST
     assert clock.now + final <= 1.15 * budget
     assert carrier.ran
+
+
+def test_two_at_once_take_less_time_and_choose_the_same() -> None:
+    def entrants() -> list[Entrant]:
+        return [entrant("probe"), *(entrant(name, 10.0) for name in ("lpft", "partial", "l2sp"))]
+
+    hits = {"probe": 0.5, "lpft": 0.7, "partial": 0.93, "l2sp": 0.9}
+    one, _, alone = raced(entrants(), hits, 1000.0)
+    two, _, both = raced(entrants(), hits, 1000.0, executor=Pairs())
+    first, second = (decide(race, labels=LABELS)[1] for race in (one, two))
+    assert [replace(row, seconds=0.0) for row in first.rows] == [
+        replace(row, seconds=0.0) for row in second.rows
+    ]
+    assert first.sentence == second.sentence
+    assert both.now < 0.8 * alone.now
+    assert two.predicted < one.predicted
 
 
 def test_what_is_slower_than_its_price_is_foretold_better_the_next_time() -> None:

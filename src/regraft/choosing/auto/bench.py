@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,9 @@ class Bench:
         # Compiling what is trained takes minutes that no price foretells.
         never = "never" if self.settings.compile == "auto" else self.settings.compile
         self.settings = replace(self.settings, compile=never)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arms": {}}  # each process opens its own
 
     def fold(self, number: int) -> Fold:
         """The race's fold of this number."""

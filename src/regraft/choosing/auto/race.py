@@ -14,8 +14,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from regraft.choosing.auto.chances import UNLIKELY, Chances, chances_of
 from regraft.choosing.auto.entrants import Entrant, Left, too_long
@@ -24,11 +25,12 @@ from regraft.choosing.auto.forecast import Forecast
 from regraft.choosing.auto.judging import Measure
 from regraft.choosing.auto.lengths import SHORTEST
 from regraft.choosing.auto.scoreboard import Scoreboard
-from regraft.choosing.auto.trial import Carrier
+from regraft.choosing.auto.trial import Carrier, Heat, Trial, run_heat
 from regraft.choosing.auto.variants import Variants
 from regraft.core.console import duration, say
 from regraft.core.deadline import Deadline
 from regraft.core.errors import RegraftError
+from regraft.core.executors import Executor, Here, Outcome, together
 
 MOST_FOLDS = 5
 BEFORE_SETTINGS = 2
@@ -71,6 +73,9 @@ class Race:
         The share of its steps that an entrant was cut to.
     predicted
         Seconds in all, as foretold once the probe was tried.
+    executor
+        Has the carrier carry trials out, several at once where it has several workers: each of them is begun
+        only where it ends in time, and the final fit after it.
     """
 
     entrants: list[Entrant]
@@ -87,9 +92,12 @@ class Race:
     shorter: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     predicted: float = 0.0
+    executor: Executor = field(default_factory=Here)
 
     def __post_init__(self) -> None:
         self.tried: list[Entrant] = []
+        self.racing: list[Entrant] = []
+        self._turns: dict[str, int] = {}
         self.scores = Scoreboard(self.entrants[0].name)
 
     def run(self) -> None:
@@ -133,25 +141,29 @@ class Race:
             )
             self.left += [Left(one.name, reason) for one in others]
             return False
-        self._try(probe, 0)
+        self._try_all([probe], 0)
         room = max(self.deadline.left - self.forecast.final(probe), 0.0)
         chosen = [self._shaped(one, TRIAL_SHARE * room) for one in others]
         self._foretell(chosen)
+        self._try_all(self._able(chosen), 0)
+        return len(self.tried) > 1
+
+    def _able(self, chosen: Sequence[Entrant]) -> Iterator[Entrant]:
+        """Those that still fit when it is their turn."""
         for one in chosen:
-            needed = self.forecast.trial(one) + self.forecast.dearest([*self.tried, one])
+            needed = self.forecast.trial(one) + self.forecast.dearest([*self.tried, *self.racing, one])
             if not self.deadline.fits(needed):
                 self.left.append(Left(one.name, too_long(needed)))
                 say(f"Left out: {self.left[-1]}.")
                 continue
-            self._try_or_leave(one, 0)
-        return len(self.tried) > 1
+            yield one
 
     def _foretell(self, chosen: list[Entrant]) -> None:
         """Say what the race will take, before it is spent."""
         spent, wanted = self.deadline.spent, list[Entrant]()
         total = self.forecast.dearest(self.tried)
         for one in chosen:
-            more = sum(self.forecast.trial(each) for each in [*wanted, one])
+            more = self._together([*wanted, one])
             last = self.forecast.dearest([*self.tried, *wanted, one])
             if spent + more + last <= spent + self.deadline.left:
                 wanted.append(one)
@@ -206,7 +218,7 @@ class Race:
             if number and not self.deadline.fits(needed):
                 self.out[one.name] = f"fold {number + 1}: {too_long(needed)}"
                 return
-            self._try_or_leave(one, number)
+            self._try_all([one], number)
             if one not in self.alive:
                 return
             better = self.chances([leader, one]).best[1]
@@ -220,29 +232,53 @@ class Race:
 
     def _fits_round(self) -> bool:
         alive = self.alive
-        needed = sum(self.forecast.trial(one) for one in alive) + self.forecast.dearest(alive)
+        needed = self._together(alive) + self.forecast.dearest(alive)
         if self.deadline.fits(needed):
             return True
         self.ended.append(f"fold {len(self.scores.folds) + 1}: {too_long(needed)}")
         return False
 
+    def _together(self, entrants: Sequence[Entrant]) -> float:
+        """Seconds of all their next trials, at the most."""
+        return together([self.forecast.trial(one) for one in entrants], self.executor.workers)
+
     def _round(self, number: int) -> None:
         self._fold(number)
-        for one in list(self.alive):
+        self._try_all(self._in_time(self.alive, number), number)
+
+    def _in_time(self, alive: Sequence[Entrant], number: int) -> Iterator[Entrant]:
+        """All, as long as each fits when it is its turn."""
+        for one in alive:
             needed = self.forecast.trial(one) + self.forecast.dearest(self.alive)
             if not self.deadline.fits(needed):
                 self.ended.append(f"{one.name} in fold {number + 1}: {too_long(needed)}")
                 return
-            self._try_or_leave(one, number)
+            yield one
 
     def _fold(self, number: int) -> Fold:
         self.scores.folds.append(self.carrier.fold(number))
         return self.scores.folds[-1]
 
-    def _try_or_leave(self, entrant: Entrant, number: int) -> None:
+    def _try_all(self, entrants: Iterable[Entrant], number: int) -> None:
+        """Try all in a fold; who is next is asked for when there is a worker for it."""
+        fold, begun = self.scores.folds[number], list[Entrant]()
+
+        def heats() -> Iterator[Heat]:
+            for one in entrants:
+                begun.append(one)
+                self.racing.append(one)
+                self._turns.setdefault(one.name, len(self._turns))
+                yield Heat(one, fold)
+
+        for place, outcome in self.executor.run(run_heat, heats(), self.carrier, title=attrgetter("name")):
+            self.racing.remove(begun[place])
+            self._try_or_leave(begun[place], number, outcome)
+        self.tried.sort(key=lambda one: self._turns[one.name])  # several at once may end in any order
+
+    def _try_or_leave(self, entrant: Entrant, number: int, outcome: Outcome[Trial]) -> None:
         """A strategy that fails drops out; the probe's failure is everybody's."""
         try:
-            self._try(entrant, number)
+            self._learn(entrant, number, outcome.get())
         except RegraftError as error:
             if entrant is self.entrants[0]:
                 raise
@@ -252,8 +288,7 @@ class Race:
                 self.left.append(Left(entrant.name, f"failed: {error}"))
             say(f"Left out: {entrant.name}, which failed: {error}")
 
-    def _try(self, entrant: Entrant, number: int) -> None:
-        trial = self.carrier.run(entrant, self.scores.folds[number])
+    def _learn(self, entrant: Entrant, number: int, trial: Trial) -> None:
         self.scores.add(entrant.name, number, trial.values)
         self.seconds[entrant.name] = self.seconds.get(entrant.name, 0.0) + trial.seconds
         if entrant.training:

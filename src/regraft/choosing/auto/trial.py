@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from regraft.choosing.auto.judging import Values
+from regraft.core.executors import Tick
 
 if TYPE_CHECKING:
     from regraft.choosing.auto.entrants import Entrant
@@ -41,3 +42,21 @@ class Carrier(Protocol):
     def run(self, entrant: Entrant, fold: Fold) -> Trial:
         """Carry the entrant's plan out on the fold's draw and judge it by the fold's judged examples."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Heat:
+    """An entrant and the fold that it is tried in."""
+
+    entrant: Entrant
+    fold: Fold
+
+    @property
+    def name(self) -> str:
+        """The entrant's."""
+        return self.entrant.name
+
+
+def run_heat(carrier: Carrier, heat: Heat, tick: Tick) -> Trial:
+    """The trial of a heat, wherever this is called."""
+    return carrier.run(heat.entrant, heat.fold)

@@ -20,6 +20,7 @@ import numpy as np
 
 from regraft.core.console import duration
 from regraft.core.errors import BudgetError
+from regraft.core.executors import together
 
 FIRST = 256  # examples of the first look
 MOST = 2048  # examples of the last round
@@ -91,6 +92,7 @@ def plan_first_look(
     expected: Sequence[float],
     count: int,
     left: float,
+    workers: int = 1,
 ) -> FirstLook:
     """What of the first look fits in half of what is left.
 
@@ -106,6 +108,8 @@ def plan_first_look(
         Examples, where nothing is cut.
     left
         Seconds; infinite without a budget.
+    workers
+        How many candidates are looked at at once.
 
     Raises
     ------
@@ -117,7 +121,7 @@ def plan_first_look(
     tried, limit, cut = list(range(len(price))), _SHARE * left, list[str]()
 
     def fits(each: np.ndarray, many: int) -> bool:
-        return bool(each[tried].sum() * many <= limit)
+        return together(each[tried].tolist(), workers) * many <= limit
 
     if fits(price, count):
         return FirstLook(count, False, tuple(tried))
@@ -137,7 +141,7 @@ def plan_first_look(
     if len(tried) < len(price):
         cut.append(f"{len(price) - len(tried)} candidates are not tried: those that facts say least for")
     if not fits(each, many):
-        need = float(each[tried].sum() * many / _SHARE)
+        need = together(each[tried].tolist(), workers) * many / _SHARE
         raise BudgetError(
             f"not even one source can be looked at on {many} examples within what is left of the budget "
             f"({duration(max(left, 0.0))}): about {duration(need)} are needed. Give a larger --budget, or a "

@@ -7,8 +7,9 @@ only what is new in it. Only labels of the pool are read.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -25,12 +26,15 @@ from regraft.choosing.ranking.budget import (
 )
 from regraft.choosing.ranking.candidate import Candidate
 from regraft.choosing.ranking.entrant import Entrant, guarded
-from regraft.choosing.ranking.forecast import STEPS, curve_sizes
-from regraft.choosing.ranking.race import can_race, price_of, race, race_seconds
+from regraft.choosing.ranking.errand import Errand, foretold, looked, priced, raced, timed
+from regraft.choosing.ranking.forecast import STEPS
+from regraft.choosing.ranking.race import can_race
 from regraft.choosing.ranking.reader import Reader
 from regraft.choosing.ranking.sample import Sample, draw_sample
-from regraft.choosing.ranking.score import Score, resample_together, score_features
+from regraft.choosing.ranking.score import Score, resample_together
 from regraft.core.console import Advance, duration, progress, say
+from regraft.core.executors import Executor, Here, Outcome, together
+from regraft.core.executors.executor import Given, Work
 from regraft.core.task_spec import TaskSpec
 from regraft.engine import Settings
 from regraft.targets import Target
@@ -38,7 +42,6 @@ from regraft.targets import Target
 LEAST = 0.05
 """The probability to be the best below which a candidate is dropped."""
 _PRICED = 100  # examples that a network could read in the time that measuring its price takes
-_CURVE = 16  # examples below which a sample has no learning curve
 
 
 @dataclass
@@ -53,6 +56,9 @@ class Cascade:
         How networks are run.
     seed
         Decides which examples are taken.
+    executor
+        Carries out what a stage does with each of its candidates. What is decided after a stage does not
+        depend on how many it carries out at once; what a budget cuts may.
     """
 
     target: Target
@@ -61,6 +67,7 @@ class Cascade:
     device: torch.device
     seed: int
     clock: Clock
+    executor: Executor = field(default_factory=Here)
     entrants: list[Entrant] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     predicted: float = 0.0
@@ -90,11 +97,36 @@ class Cascade:
     def _sample(self, count: int) -> Sample:
         return draw_sample(self.target, self.spec, count, seed=self.seed)
 
+    def _ask(
+        self,
+        work: Work[Errand, Given],
+        entrants: Iterable[Entrant],
+        sample: Sample,
+        *,
+        smaller: bool = False,
+        advance: Advance | None = None,
+    ) -> Iterator[tuple[Entrant, Outcome[Given]]]:
+        """What came of an errand to each; ``entrants`` are asked for when there is a worker for them."""
+        begun = list[Entrant]()
+
+        def errands() -> Iterator[Errand]:
+            for one in entrants:
+                begun.append(one)
+                yield Errand.to(one.name, self._reader(one, smaller), sample)
+
+        def tick(place: int, count: int) -> None:
+            if advance is not None:
+                advance(count, note=begun[place].name)
+
+        found = self.executor.run(work, errands(), self.target, title=attrgetter("name"), tick=tick)
+        for place, outcome in found:
+            yield begun[place], outcome
+
     def _time(self, sample: Sample) -> None:
         with progress("Opening sources", len(self.entrants), unit="sources") as advance:
-            for one in self.entrants:
+            for one, outcome in self._ask(timed, self.entrants, sample):
                 with guarded(one):
-                    one.seconds = one.reader.seconds(sample)
+                    one.seconds = outcome.get()
                 advance(note=one.name)
 
     def _first_look(self, largest: Sample) -> None:
@@ -108,6 +140,7 @@ class Cascade:
             expected=[one.standing.mean for one in alive],
             count=count,
             left=self.clock.left,
+            workers=self.executor.workers,
         )
         self._foretell(alive, look, len(largest))
         for place, one in enumerate(alive):
@@ -119,7 +152,7 @@ class Cascade:
             self._whole_size(look.count)
 
     def _foretell(self, alive: Sequence[Entrant], look: FirstLook, most: int) -> None:
-        each = sum(alive[place].seconds for place in look.tried)
+        each = self._together([alive[place].seconds for place in look.tried])
         rounds = len(look.tried) > 1
         self.predicted = self.clock.spent + each * (most if rounds else look.count)
         limit = "" if self.clock.budget is None else f"; the budget is {duration(self.clock.budget)}"
@@ -148,10 +181,11 @@ class Cascade:
         stage = "more examples" if any(one.score for one in self.alive) and not smaller else "first look"
         alive, sample = self.alive, self._readable(count)
         with progress(_title(stage, smaller), len(alive) * len(sample)) as advance:
-            for one in alive:
-                reader = self._reader(one, smaller)
+            for one, outcome in self._ask(looked, alive, sample, smaller=smaller, advance=advance):
                 with guarded(one):
-                    self._score(one, reader, sample, advance)
+                    look = outcome.get()
+                    one.score, one.curve = look.score, list(look.curve)
+                    self._reader(one, smaller).backend = look.backend
                 one.stage = stage
         self._decide(STEPS.smaller if smaller else STEPS.apart)
 
@@ -167,17 +201,6 @@ class Cascade:
         sample = self._sample(count)
         self.sample = sample.readable(self.alive[0].candidate.source.preprocessing)
         return self.sample
-
-    def _score(self, one: Entrant, reader: Reader, sample: Sample, advance: Advance) -> None:
-        features = reader.features(sample, lambda done: advance(done, note=one.name))
-        labels, task = sample.labels, sample.task
-        sizes = curve_sizes(len(sample), max(_CURVE, 2 * len(self.spec.classes)))
-        one.curve = []
-        for size in sizes[:-1]:
-            places = sample.within(size)
-            one.curve.append(score_features(features[places], labels[places], task, one.name).value)
-        one.score = score_features(features, labels, task, one.name)
-        one.curve.append(one.score.value)
 
     def _decide(self, noise: float) -> None:
         """What is thought of those that are alive, and who is dropped."""
@@ -209,7 +232,7 @@ class Cascade:
         while len(self.alive) > 1 and self.sample is not None and len(self.sample) < len(largest):
             have = len(self.sample)
             count = min(2 * have, len(largest))
-            need = sum(one.seconds for one in self.alive) * (count - have + _PRICED)
+            need = self._together([one.seconds for one in self.alive]) * (count - have + _PRICED)
             if need > self.clock.left:
                 self.skipped.append(
                     f"more than {have} examples: {count} take about {duration(need)}, "
@@ -229,13 +252,20 @@ class Cascade:
         if sample is None:
             return
         with progress("Pricing", len(wanted), unit="sources") as advance:
-            for one in wanted:
-                if self.clock.left <= 0:
-                    self.skipped.append("prices of some sources")
-                    return
+            for one, outcome in self._ask(priced, self._while_time(wanted), sample):
                 with guarded(one):
-                    one.price = price_of(one.candidate.source, sample)
+                    one.price = outcome.get()
                 advance(note=one.name)
+
+    def _while_time(self, wanted: Sequence[Entrant]) -> Iterator[Entrant]:
+        for one in wanted:
+            if self.clock.left <= 0:
+                self.skipped.append("prices of some sources")
+                return
+            yield one
+
+    def _together(self, seconds: Sequence[float]) -> float:
+        return together(seconds, self.executor.workers)
 
     def _race(self) -> None:
         alive, sample = self.alive, self.sample
@@ -246,7 +276,7 @@ class Cascade:
                 f"a race: {len(sample)} examples are too few to train on some and judge on others"
             )
             return
-        need = sum(race_seconds(one.candidate.source, sample) for one in alive)
+        need = self._together([outcome.get() for _, outcome in self._ask(foretold, alive, sample)])
         if need > self.clock.left:
             self.skipped.append(
                 f"a race between {len(alive)} sources: it takes up to {duration(need)}, "
@@ -262,9 +292,9 @@ class Cascade:
         found: dict[str, Score] = {}
 
         with progress("Race", len(alive), unit="sources") as advance:
-            for one in alive:
+            for one, outcome in self._ask(raced, alive, sample):
                 with guarded(one):
-                    found[one.name] = race(one.candidate.source, sample, self.settings)
+                    found[one.name] = outcome.get()
                 advance(note=one.name)
         left = self.alive
         if len(left) < 2 or self._thought is None:

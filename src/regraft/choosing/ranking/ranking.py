@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from regraft.choosing.ranking.board import Board
 from regraft.choosing.ranking.budget import Clock
 from regraft.choosing.ranking.candidate import Candidate, Failure
 from regraft.choosing.ranking.cascade import Cascade
 from regraft.choosing.ranking.deciding import make_board
+from regraft.core.executors import LOCAL, Engine, open_executor
 from regraft.core.task_spec import TaskSpec
 from regraft.engine import Settings
 from regraft.targets import Target
@@ -23,6 +25,7 @@ def rank_candidates(
     budget: float | None = None,
     seed: int = 0,
     settings: Settings | None = None,
+    engine: Engine | None = None,
 ) -> Board:
     """Rank candidates for one output of a target.
 
@@ -34,6 +37,8 @@ def rank_candidates(
         Seconds; None for no limit. See :mod:`regraft.choosing.ranking.budget` for what is cut, in order.
     seed
         Decides which labelled examples are looked at.
+    engine
+        What carries out the work on each candidate; this process if not given.
 
     Raises
     ------
@@ -42,7 +47,14 @@ def rank_candidates(
     BudgetError
         Where not even one source can be looked at.
     """
-    used = settings or Settings()
-    cascade = Cascade(target, spec, used, used.apply(), seed, Clock(budget))
-    cascade.run(candidates)
+    engine, used = engine or Engine(LOCAL), settings or Settings()
+    used = replace(used, threads=engine.threads(used.threads))
+    device = used.apply()
+    clock = Clock(budget)
+    if engine.name != LOCAL:
+        used = replace(used, device=device.type)  # workers may see other devices
+    gpu = device.type == "cuda"
+    with open_executor(engine, threads=used.threads, begin=used.apply, gpu=gpu) as executor:
+        cascade = Cascade(target, spec, used, device, seed, clock, executor)
+        cascade.run(candidates)
     return make_board(cascade, failures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,15 +35,20 @@ class Reader:
     source
         Whose network.
     settings
-        Device and backend; the backend that the first sample is run on is kept for those after it, because
-        values of different backends are not the same values.
+        Device and backend.
+    backend
+        What the first sample was run on; it is kept for those after it, because values of different backends
+        are not the same values.
     """
 
     source: Source
     settings: Settings
     device: torch.device
+    backend: str = ""
     _trunk: Trunk | None = field(default=None, repr=False)
-    _backend: str = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_trunk": None}  # a network is opened where it is run
 
     @property
     def trunk(self) -> Trunk:
@@ -86,7 +92,7 @@ class Reader:
             trunk,
             prepared.inputs,
             cut=len(trunk.blocks),
-            backend=self._backend or self.settings.backend,
+            backend=self.backend or self.settings.backend,
             device=self.device,
             activations=self.settings.activations,
             limit=self.settings.cache_limit,
@@ -97,5 +103,5 @@ class Reader:
             chunk = every[start : start + _CHUNK]
             embedder.compute(chunk)
             tick(len(chunk))
-        self._backend = embedder.backend_name
+        self.backend = embedder.backend_name
         return embedder.features(every).numpy()

@@ -19,6 +19,9 @@ from regraft.tasks import make_task
 _CHEAPER = 0.8
 """Of the leader's time: a source that is as good has to take less than this to be preferred. Times are
 measured on a few examples and are no better than that."""
+_BEHIND = 0.01
+"""Of a share: what a source that is preferred for its price may be predicted to lack to the leader. Of an
+error it is a share of the leader's."""
 BY_TOP1, BY_SIZE = "highest ImageNet accuracy", "most parameters"
 
 
@@ -29,7 +32,7 @@ def make_board(cascade: Cascade, failures: Sequence[Failure]) -> Board:
     labels = int(task.present(cascade.target.labels(cascade.target.pool)[cascade.spec.name]).sum())
     alive = cascade.alive
     leader = max(alive, key=lambda one: one.chance or 0.0) if alive else None
-    best = _preferred(alive, leader)
+    best = _preferred(alive, leader, scale)
     naive, by = naive_choice(cascade.entrants)
     rows = [_row(one, best, leader, labels, scale, naive) for one in cascade.entrants]
     rows += [Row(one.name, "failed", one.reason) for one in failures]
@@ -71,14 +74,24 @@ def naive_choice(entrants: Sequence[Entrant]) -> tuple[str, str]:
     return max(there, key=lambda one: one.candidate.source.parameters).name, BY_SIZE
 
 
-def _preferred(alive: Sequence[Entrant], leader: Entrant | None) -> Entrant | None:
-    """The cheapest of those that cannot be told apart from the leader, where it is clearly cheaper."""
+def _preferred(alive: Sequence[Entrant], leader: Entrant | None, scale: Scale) -> Entrant | None:
+    """The cheapest of those that cannot be told apart from the leader and are predicted to be hardly worse,
+    where it is clearly cheaper.
+
+    That a source may be the best is not enough: of few examples one that is four points behind may be.
+    """
     if leader is None or leader.price is None:
         return leader
-    priced = [one for one in alive if one.price is not None]
-    cheapest = min(priced, key=lambda one: one.price.total if one.price else math.inf)
+    near = [one for one in alive if one.price is not None and _behind(one, leader, scale) <= _BEHIND]
+    cheapest = min((leader, *near), key=lambda one: one.price.total if one.price else math.inf)
     cost = cheapest.price.total if cheapest.price else math.inf
     return cheapest if cost < _CHEAPER * leader.price.total else leader
+
+
+def _behind(one: Entrant, leader: Entrant, scale: Scale) -> float:
+    """What a source is thought to lack to the leader: of a share its difference, of an error the ratio's."""
+    mine, best = (float(scale.back(found.value)) for found in (one, leader))
+    return best - mine if scale.share else mine / best - 1
 
 
 def _row(

@@ -44,8 +44,8 @@ def _first(rows: Sequence[Row], best: Row, leader: str, shown: str) -> str:
     first = next(row for row in equal if row.name == leader)
     return (
         f"{best.name} and {names} cannot be told apart ({first.name} leads with {first.chance:.0%} to be the "
-        f"best); {best.name} is the cheapest, {duration(best.seconds or 0.0)} to fine-tune instead of "
-        f"{duration(first.seconds or 0.0)}: {shown}."
+        f"best); {best.name} is hardly worse and cheaper, {duration(best.seconds or 0.0)} to fine-tune "
+        f"instead of {duration(first.seconds or 0.0)}: {shown}."
     )
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from regraft.api.budget import AUTO
 from regraft.choosing.prior import facts_of
 from regraft.choosing.ranking import Board, Candidate, Failure, rank_candidates
-from regraft.core.console import duration, said_once, say
+from regraft.core.console import duration, hushed, said_once, say
 from regraft.core.deadline import Deadline
 from regraft.core.errors import BudgetError, RegraftError, SourceError, UsageError
 from regraft.core.executors import LOCAL, read_engine
@@ -129,12 +131,16 @@ def choose_source(
     *,
     deadline: Deadline | None = None,
     engine: str = LOCAL,
+    seed: int = 0,
+    per_class: int | None = None,
+    train_size: int | None = None,
     settings: Settings | None = None,
     **options: Any,
 ) -> ChosenSource:
     """The source that a ranking of all offline ones takes, in :data:`AUTO_SECONDS` at most; it is said.
 
     Of what a ``deadline`` leaves it takes a quarter at the most; the default source where that is too little.
+    It looks at no other labels than those of the run's own draw: ``seed``, ``per_class``, ``train_size``.
     """
     names = default_candidates(target.modality)
     if len(names) == 1:
@@ -146,7 +152,8 @@ def choose_source(
         "`regraft rank` shows in full."
     )
     try:
-        board = rank(target, names, budget=seconds, engine=engine, settings=settings, **options)
+        own = _own_labels(target, seed, per_class, train_size)
+        board = rank(own, names, budget=seconds, engine=engine, settings=settings, **options)
     except BudgetError as error:
         name = default_source(target.modality)
         say(f"Sources are not compared: {error}. Source: {name}, the default for {target.modality} data.")
@@ -158,6 +165,15 @@ def choose_source(
 def ranked(source: str | Source | None, target: Target, **rest: Any) -> ChosenSource:
     """What was given, or for ``auto`` what :func:`choose_source` takes with the rest of the arguments."""
     return choose_source(target, **rest) if source == AUTO else ChosenSource(source)
+
+
+def _own_labels(target: Target, seed: int, per_class: int | None, train_size: int | None) -> Target:
+    """The target without the labels that a run of this draw may not use."""
+    if per_class is None and train_size is None:
+        return target
+    with hushed():  # the fit says what there is to say of its draw
+        draw = target.draw(seed, per_class=per_class, train_size=train_size)
+    return target.select(np.sort(np.concatenate([draw.train, draw.validation, target.test])))
 
 
 def default_candidates(modality: str) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def transfer(
     choice = None
     drawn: dict[str, Any] = {"seed": seed, "per_class": per_class, "train_size": train_size}
     wanted = source if plan is None else None
-    found = ranked(wanted, data, deadline=deadline, engine=engine, settings=settings, **options)
+    found = ranked(wanted, data, deadline=deadline, engine=engine, **drawn, settings=settings, **options)
     if plan is None and strategy == AUTO:
         link = open_link(data, source=found.source, network=network, maps=maps, waivers=waivers, **options)
         chosen = choose_plan(
@@ -180,14 +180,13 @@ def prepare_plan(
     **options: Any,
 ) -> tuple[Plan, Link]:
     """The plan for a target, with the link that it was written for; arguments as for :func:`transfer`."""
-    found = ranked(source, target, settings=settings, **options)
+    drawn: dict[str, Any] = {"seed": seed, "per_class": per_class, "train_size": train_size}
+    found = ranked(source, target, **drawn, settings=settings, **options)
     link = open_link(target, source=found.source, network=network, maps=maps, waivers=waivers, **options)
     written = make_plan(
         link,
         strategy,
-        seed=seed,
-        per_class=per_class,
-        train_size=train_size,
+        **drawn,
         settings=changes,
     )
     check_companions(written, link.source)

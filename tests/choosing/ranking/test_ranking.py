@@ -134,8 +134,8 @@ def test_what_a_budget_cuts_is_said_in_its_order(
         board = rg.rank(digits, sources, budget=60.0, settings=SETTINGS)
     assert [sentence.split(":")[0] for sentence in board.skipped] == [
         "more than 256 examples",
-        "prices of some sources",
         "a race between 2 sources",
+        "what fine-tuning takes",
     ]
     assert [one.examples for one in board.contenders] == [256, 256]
     with pytest.raises(rg.BudgetError, match="--budget"):

@@ -42,6 +42,7 @@ from regraft.targets import Target
 LEAST = 0.05
 """The probability to be the best below which a candidate is dropped."""
 _PRICED = 100  # examples that a network could read in the time that measuring its price takes
+_SURE = 0.8  # of what is left: the most that more examples may be foretold to take
 
 
 @dataclass
@@ -59,6 +60,8 @@ class Cascade:
     executor
         Carries out what a stage does with each of its candidates. What is decided after a stage does not
         depend on how many it carries out at once; what a budget cuts may.
+    pace
+        What the last look took beside what was foretold, where that was more.
     """
 
     target: Target
@@ -72,6 +75,8 @@ class Cascade:
     skipped: list[str] = field(default_factory=list)
     predicted: float = 0.0
     sample: Sample | None = None
+    pace: float = 1.0
+    _whole: int = 0  # examples that were read at their whole size
     _thought: tuple[list[Entrant], Belief] | None = None
 
     def run(self, candidates: Sequence[Candidate]) -> list[Entrant]:
@@ -84,9 +89,13 @@ class Cascade:
         largest = self._sample(min(len(self.target.pool), MOST))
         self._time(largest)
         self._first_look(largest)
+        self._price(self.alive)
         self._more(largest)
-        self._price()
         self._race()
+        self._price(sorted(self.entrants, key=lambda one: -(one.chance or 0.0)))
+        unpriced = [one.name for one in self.entrants if one.score and one.price is None and not one.failed]
+        if unpriced:
+            self.skipped.append(f"what fine-tuning takes: {', '.join(unpriced)}")
         return self.entrants
 
     @property
@@ -180,6 +189,7 @@ class Cascade:
         """Score all that are alive on a sample, and drop."""
         stage = "more examples" if any(one.score for one in self.alive) and not smaller else "first look"
         alive, sample = self.alive, self._readable(count)
+        begun = self.clock.spent
         with progress(_title(stage, smaller), len(alive) * len(sample)) as advance:
             for one, outcome in self._ask(looked, alive, sample, smaller=smaller, advance=advance):
                 with guarded(one):
@@ -187,6 +197,11 @@ class Cascade:
                     one.score, one.curve = look.score, list(look.curve)
                     self._reader(one, smaller).backend = look.backend
                 one.stage = stage
+        if not smaller:
+            usual = self._together([one.seconds for one in alive]) * (len(sample) - self._whole)
+            # What is kept from before is faster, and says nothing of what is to come.
+            self.pace = max(1.0, (self.clock.spent - begun) / usual) if usual > 0 else 1.0
+            self._whole = max(self._whole, len(sample))
         self._decide(STEPS.smaller if smaller else STEPS.apart)
 
     def _reader(self, one: Entrant, smaller: bool) -> Reader:
@@ -232,8 +247,8 @@ class Cascade:
         while len(self.alive) > 1 and self.sample is not None and len(self.sample) < len(largest):
             have = len(self.sample)
             count = min(2 * have, len(largest))
-            need = self._together([one.seconds for one in self.alive]) * (count - have + _PRICED)
-            if need > self.clock.left:
+            need = self.pace * self._together([one.seconds for one in self.alive]) * (count - have + _PRICED)
+            if need > _SURE * self.clock.left:
                 self.skipped.append(
                     f"more than {have} examples: {count} take about {duration(need)}, "
                     f"{duration(max(self.clock.left, 0.0))} of the budget are left"
@@ -244,12 +259,11 @@ class Cascade:
             if self.sample is not None and len(self.sample) <= have:
                 return  # the others cannot be read
 
-    def _price(self) -> None:
-        """What fine-tuning costs: of those that may be chosen, then of the others while there is time."""
-        others = [one for one in self.entrants if one.dropped]
-        wanted = [*self.alive, *sorted(others, key=lambda one: -(one.chance or 0.0))]
+    def _price(self, entrants: Sequence[Entrant]) -> None:
+        """What fine-tuning costs, of those that were looked at and have no price, while there is time."""
+        wanted = [one for one in entrants if one.price is None and not (one.failed or one.left_out)]
         sample = self.sample
-        if sample is None:
+        if sample is None or not wanted:
             return
         with progress("Pricing", len(wanted), unit="sources") as advance:
             for one, outcome in self._ask(priced, self._while_time(wanted), sample):
@@ -260,7 +274,6 @@ class Cascade:
     def _while_time(self, wanted: Sequence[Entrant]) -> Iterator[Entrant]:
         for one in wanted:
             if self.clock.left <= 0:
-                self.skipped.append("prices of some sources")
                 return
             yield one
 

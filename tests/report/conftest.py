@@ -15,6 +15,15 @@ from PIL import Image
 from sklearn.datasets import load_diabetes, load_digits
 
 from tests.report.boards import board_json, curve_json
+from tests.report.closer_looks import (
+    FINDING,
+    NEAR,
+    calibration_json,
+    choice_json,
+    selection_json,
+    slices_json,
+    without_json,
+)
 
 Json = dict[str, Any]
 EVIL = '<img src="https://evil.example/x.png" onerror="alert(1)"><script>alert(2)</script>'
@@ -63,7 +72,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     def written(name: str = "run", **files: Any) -> Path:
         folder = tmp_path / name
         folder.mkdir()
-        endings = {"history": ".jsonl", "plan": ".yaml", "unreadable": ".csv"}
+        endings = {"history": ".jsonl", "plan": ".yaml", "unreadable": ".csv", "near_duplicates": ".csv"}
         for stem, value in files.items():
             text = "\n".join(map(json.dumps, value)) if stem == "history" else value
             text = text if isinstance(text, str) else json.dumps(value)
@@ -246,8 +255,9 @@ def output_json(task: str, classes: list[str], confusion: list[list[int]] | None
             name: {
                 "precision": 0.8 + 0.1 * np.cos(i),
                 "recall": 0.8 + 0.1 * np.sin(i),
-                "f1": 0.8,
+                "f1": 0.8 + 0.1 * np.sin(i + 1),
                 "count": 40,
+                "intervals": {"precision": [0.6, 0.95], "recall": None, "f1": [0.62, 0.96]},
             }
             for i, name in enumerate(classes)
         },
@@ -328,9 +338,17 @@ Files = dict[str, Any]
 
 def proven(digits: tuple[list[str], np.ndarray]) -> Files:
     classes = ["sound", "defective"]
-    output = output_json("binary", classes, [[330, 29], [57, 108]], worst=wrong(digits, classes, 8))
+    output = output_json(
+        "binary",
+        classes,
+        [[330, 29], [57, 108]],
+        worst=wrong(digits, classes, 8),
+        calibration=calibration_json(),
+        slices=slices_json(),
+        without_near_duplicates=without_json(),
+    )
     return {
-        "run": run_json(),
+        "run": run_json(choice=choice_json(), selection=selection_json(), findings=[FINDING]),
         "target": target_json(
             {"name": "label", "kind": "binary", "classes": classes},
             {"sound": 1437, "defective": 663},
@@ -342,6 +360,7 @@ def proven(digits: tuple[list[str], np.ndarray]) -> Files:
         "metrics": {"part": "test", "count": 524, "outputs": {"label": output}},
         "evidence": evidence_json(curve=curve_json()),
         "ranking": board_json(),
+        "near_duplicates": NEAR,
         "plan": PLAN,
         "unreadable": "item,reason\na.jpg,truncated file\nb.jpg,truncated file\nc.jpg,empty file\n",
     }
@@ -502,6 +521,9 @@ def hostile(digits: tuple[list[str], np.ndarray]) -> Files:
         origin={"kind": "images", "path": EVIL},
     )
     files["run"] = run_json(command=["regraft", "fit", EVIL], outcome=EVIL, notes=[EVIL])
+    files["run"]["choice"] = choice_json(sentence=EVIL, skipped=[EVIL])
+    files["run"]["findings"] = [FINDING | {"kind": EVIL, "sentence": EVIL, "advice": EVIL}]
+    files["near_duplicates"] = NEAR + "<script>alert(7)</script>,pool,<b>x</b>,test,1,no\n"
     files["run"]["source"]["cite"] = EVIL_MARKDOWN
     files["metrics"] = {"part": "test", "count": 34, "outputs": {EVIL: output}}
     files["evidence"] = evidence_json(sentence=EVIL, reference=EVIL_MARKDOWN, curve=curve_json())

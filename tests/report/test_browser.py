@@ -27,9 +27,10 @@ pytestmark = [
 ]
 
 KINDS = ["proven", "digits", "sixty", "regression", "multilabel", "texts", "unfinished", "hostile", "long"]
-SECTIONS = ["asked", "data", "ranking", "source", "carried", "plan", "curves", "figures", "mistakes", "worst"]
+SECTIONS = ["asked", "data", "shape", "near", "ranking", "source", "carried", "race", "plan", "curves"]
+SECTIONS += ["figures", "calibration", "slices", "mistakes", "worst"]
 SECTIONS += ["arms", "verdict", "learning", "costs", "use"]
-WHERE_KNOWN = {"ranking", "learning"}
+WHERE_KNOWN = {"shape", "near", "ranking", "race", "calibration", "slices", "learning"}
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -158,7 +159,7 @@ return found.sort((x, y) => x[0] - y[0]).slice(0, 5);
 
 FACTS = """
 return {
-  overflow: document.documentElement.scrollWidth - window.innerWidth,
+  overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   images: [...document.images].map(i => [i.complete, i.naturalWidth, i.alt.length > 0]),
   sections: [...document.querySelectorAll('main > section')].map(s => s.id),
   headings: [...document.querySelectorAll('h1, h2, h3, h4')].map(h => Number(h.tagName[1])),

@@ -63,7 +63,8 @@ class DotPlot:
 class Line:
     """A curve: ``path`` in SVG's words on a 100 x 100 canvas, ``dots`` where single points are marked.
 
-    ``band`` is the outline of the interval around it.
+    ``band`` is the outline of the interval around it, ``whiskers`` (place, low end, high end) are those of
+    single points.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Line:
     dots: tuple[Point, ...] = ()
     tone: str = "accent"
     band: str = ""
+    whiskers: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Plane:
     mark: Point | None = None
     caption: str = ""
     marks: tuple[Mark, ...] = ()
+    square: bool = False
 
 
 def bars(

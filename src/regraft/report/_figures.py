@@ -15,7 +15,6 @@ from regraft.report._words import class_name, count, figure, interval, is_number
 
 LARGEST_MATRIX = 30
 _MOST_PAIRS = 20
-_MOST_CLASSES = 300
 _MOST_WORST = 12
 
 
@@ -68,7 +67,7 @@ class OutputView:
     counted: str
     rows: tuple[MetricRow, ...]
     plots: tuple[DotPlot, ...]
-    per_class: tuple[tuple[str, str, str, str, str], ...]
+    per_class: dict[str, Any]
     classes: int
     confusion_known: bool
     matrix: Matrix | None
@@ -94,7 +93,7 @@ def _output(name: str, output: dict[str, Any], gallery: Gallery) -> OutputView:
         counted=_counted(output),
         rows=_metric_rows(metrics, deciding),
         plots=_plots(metrics, deciding),
-        per_class=_per_class(output.get("per_class") or {}),
+        per_class=output.get("per_class") or {},
         classes=len(classes),
         confusion_known=bool(confusion),
         matrix=_matrix(classes, confusion) if 0 < len(confusion) <= LARGEST_MATRIX else None,
@@ -174,14 +173,6 @@ _KEYS = ("value", "low", "high")
 def axis_writer(percent: bool) -> Callable[[float], str]:
     """How the ticks of an axis are written."""
     return partial(tick, percent=percent)
-
-
-def _per_class(per_class: dict[str, Any]) -> tuple[tuple[str, str, str, str, str], ...]:
-    shares = ("precision", "recall", "f1")
-    return tuple(
-        (class_name(name), *(figure(row.get(key), percent=True) for key in shares), count(row.get("count")))  # type: ignore[misc]
-        for name, row in list(per_class.items())[:_MOST_CLASSES]
-    )
 
 
 def _matrix(classes: tuple[str, ...], confusion: list[list[int]]) -> Matrix:

@@ -19,7 +19,8 @@ Json = dict[str, Any]
 class RunFolder:
     """The files of a run as plain values; what is not there (yet) is empty.
 
-    ``history`` has one entry per line of ``history.jsonl``, ``unreadable`` pairs of item and reason.
+    ``history`` has one entry per line of ``history.jsonl``, ``unreadable`` pairs of item and reason,
+    ``near_duplicates`` the rows of its table.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class RunFolder:
     history: tuple[Json, ...]
     plan: str
     unreadable: tuple[tuple[str, str], ...]
+    near_duplicates: tuple[dict[str, str], ...] = ()
 
     def command(self, verb: str, *more: str) -> str:
         """The line to type about this run, as in ``regraft prove runs/leaves``."""
@@ -60,6 +62,7 @@ def read_folder(path: str | Path) -> RunFolder:
         history=_lines(path / "history.jsonl"),
         plan=_text(path / "plan.yaml"),
         unreadable=_unreadable(path / "unreadable.csv"),
+        near_duplicates=_rows(path / "near_duplicates.csv"),
     )
 
 
@@ -96,5 +99,9 @@ def _lines(path: Path) -> tuple[Json, ...]:
 
 
 def _unreadable(path: Path) -> tuple[tuple[str, str], ...]:
-    rows = csv.DictReader(_text(path).splitlines())
-    return tuple((row.get("item") or "", row.get("reason") or "") for row in rows)
+    return tuple((row.get("item") or "", row.get("reason") or "") for row in _rows(path))
+
+
+def _rows(path: Path) -> tuple[dict[str, str], ...]:
+    """The lines of a table; none where it is not there."""
+    return tuple(csv.DictReader(_text(path).splitlines()))

@@ -10,6 +10,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from regraft.core.files import write_text
+from regraft.report._calibration import calibration_views
+from regraft.report._classes import ClassesView, classes_view
 from regraft.report._data import data_section
 from regraft.report._figures import LARGEST_MATRIX, metric_text, output_views
 from regraft.report._folder import RunFolder, read_folder
@@ -26,7 +28,10 @@ from regraft.report._overview import (
     predict_lines,
 )
 from regraft.report._proof import proof_of
+from regraft.report._race import race_view
 from regraft.report._ranking import ranking_view
+from regraft.report._shape import findings_of, near_view
+from regraft.report._slices import slices_views
 from regraft.report._training import curves
 from regraft.report._transfer import plan_view, source_facts
 
@@ -72,6 +77,12 @@ def render(run: RunFolder, gallery: Gallery) -> str:
             plan=plan_view(run),
             curves=curves(run),
             outputs=output_views(run, gallery),
+            classes=_classes(run),
+            calibration=calibration_views(run),
+            slices=slices_views(run),
+            findings=findings_of(run),
+            near=near_view(run),
+            race=race_view(run),
             largest_matrix=LARGEST_MATRIX,
             proof=proof_of(run),
             learning=learning_view(run),
@@ -90,6 +101,12 @@ def _own_notes(run: RunFolder) -> list[str]:
     """What the run has to say beside what is said about its data."""
     told = run.target.get("notes") or []
     return [str(note) for note in run.run.get("notes") or [] if note not in told]
+
+
+def _classes(run: RunFolder) -> dict[str, ClassesView | None]:
+    """By output the figures of its classes."""
+    outputs = run.metrics.get("outputs") or {}
+    return {str(name): classes_view(output.get("per_class") or {}) for name, output in outputs.items()}
 
 
 def _reached(run: RunFolder) -> str:

@@ -232,9 +232,15 @@ def test_where_two_cannot_be_told_apart_the_cheaper_one_is_taken() -> None:
     hits = {"probe": 0.8, "lpft": 0.81, "l2sp": 0.4}
     entrants = [entrant("probe"), entrant("lpft", 10.0), entrant("l2sp", 10.0)]
     race, carrier, _ = raced(entrants, hits, 1000.0)
-    winner, _ = decide(race, labels=LABELS)
+    winner, choice = decide(race, labels=LABELS)
     assert winner.name == "probe"
     assert len([name for name, _ in carrier.ran if name == "l2sp"]) == 1, "it dropped out after a round"
+    by_fold = {row.name: row.by_fold for row in choice.rows}
+    assert len(by_fold["probe"]) == len(by_fold["l2sp"]) == len(race.scores.folds)
+    assert by_fold["l2sp"][1:] == (None,) * (len(race.scores.folds) - 1)
+    figures = [figure for figure in by_fold["probe"] if figure is not None]
+    told = next(row.figure for row in choice.rows if row.name == "probe")
+    assert sum(figures) / len(figures) == pytest.approx(told)  # folds judge equally many
     assert "the best in" in race.out["l2sp"]
 
 

@@ -28,6 +28,8 @@ class Row:
         ``chosen``, ``as good``, ``behind``, ``dropped`` or ``skipped``.
     why
         In words.
+    by_fold
+        The figure in each fold; None in one that it was not tried in.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Row:
     steps: float
     decision: str
     why: str
+    by_fold: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,13 @@ class Choice:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         found = asdict(self)
-        found["rows"] = [asdict(row) for row in self.rows]
+        found["rows"] = [{**asdict(row), "by_fold": list(row.by_fold)} for row in self.rows]
         lists = {name: list(found[name]) for name in ("seeds", "skipped", "settings")}
         return {**found, **lists}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Choice:
         """From plain JSON."""
-        rows = tuple(Row(**row) for row in data["rows"])
+        rows = tuple(Row(**{**row, "by_fold": tuple(row.get("by_fold", ()))}) for row in data["rows"])
         lists = {name: tuple(data.get(name, ())) for name in ("seeds", "skipped", "settings")}
         return cls(**{**data, **lists, "rows": rows})

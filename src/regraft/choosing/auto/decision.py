@@ -65,10 +65,18 @@ def _tried(race: Race, winner: Entrant, found: Chances | None) -> list[Row]:
                 steps=race.shorter.get(one.name, 1.0),
                 decision=decision,
                 why=why,
+                by_fold=_by_fold(race, one.name),
             )
         )
     sign = -1 if race.measure.higher_is_better else 1
     return sorted(rows, key=lambda row: sign * (row.figure or 0.0))
+
+
+def _by_fold(race: Race, name: str) -> tuple[float | None, ...]:
+    """Its figure in each fold of the race."""
+    table = race.scores.table([name])
+    rows = [table.values[0, table.folds == number] for number in range(len(race.scores.folds))]
+    return tuple(race.measure.figure(float(row.mean())) if len(row) else None for row in rows)
 
 
 def _verdict(race: Race, one: Entrant, winner: Entrant, found: Chances | None) -> tuple[str, str]:

@@ -29,7 +29,7 @@ sys.path.append(str(HERE / "strategies"))
 from targets import CASES  # noqa: E402
 
 from regraft.api.transfer import transfer  # noqa: E402
-from regraft.choosing.ranking.forecast import Steps, curve_sizes, forecast, slope  # noqa: E402
+from regraft.choosing.ranking.forecast import STEPS, Steps, curve_sizes, forecast, slope  # noqa: E402
 from regraft.choosing.ranking.reader import Reader  # noqa: E402
 from regraft.choosing.ranking.sample import draw_sample  # noqa: E402
 from regraft.choosing.ranking.scale import Scale  # noqa: E402
@@ -182,7 +182,16 @@ def fit(pairs: list[Pair]) -> Steps:
     near, away = over[far < 0.5], over[far >= 0.5]
     spread = float(np.sqrt(max(near.mean(), 0.01)))
     each = (away.mean() - spread**2) / np.mean(far[far >= 0.5] ** 2) if len(away) else 0.0
-    return Steps(usual, weight, float(gain), spread, float(np.sqrt(max(each, 0.0))), apart(pairs), 0.2)
+    return Steps(
+        usual,
+        weight,
+        float(gain),
+        spread,
+        float(np.sqrt(max(each, 0.0))),
+        apart(pairs),
+        STEPS.smaller,
+        STEPS.raced,
+    )
 
 
 def apart(pairs: list[Pair]) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from regraft.choosing.prior import Standing
-from regraft.choosing.ranking.belief import SPREAD, Belief, keep, prior_of, update
+from regraft.choosing.ranking.belief import SPREAD, Belief, inexact, keep, prior_of, update
 
 FLAT = Standing(0.5, 12**-0.5)
 
@@ -54,6 +54,17 @@ def test_a_source_is_not_dropped_for_a_difference_that_fine_tuning_can_turn() ->
     before = prior_of([FLAT, FLAT], measured.mean(axis=0), measured.std(axis=0))
     assert update(before, measured).best[0] < 0.01
     assert update(before, measured, noise=0.2).best[0] > 0.2
+
+
+def test_a_figure_that_is_inexact_counts_less() -> None:
+    before = Belief(draws([0.0, 0.0], 0.04 * np.eye(2)), np.zeros(2))
+    measured = draws([0.0, 0.4], 0.01 * np.eye(2), seed=1)
+    blurred = inexact(measured, 0.3)
+    np.testing.assert_allclose(np.cov(blurred.T), 0.1 * np.eye(2), atol=0.015)
+    # Of the difference 0.4 a share T / (T + sigma) is believed.
+    assert np.diff(update(before, measured).mean)[0] == pytest.approx(0.4 * 0.04 / 0.05, abs=0.02)
+    assert np.diff(update(before, blurred).mean)[0] == pytest.approx(0.4 * 0.04 / 0.14, abs=0.02)
+    np.testing.assert_array_equal(inexact(measured, 0.0), measured)
 
 
 def test_probabilities_sum_to_one_and_follow_the_candidates() -> None:

@@ -74,7 +74,9 @@ def test_features_that_are_not_finite_are_the_sources_fault() -> None:
 
 
 def test_a_forecast_follows_the_curve_and_widens() -> None:
-    steps = Steps(usual=0.2, weight=0.5, gain=0.1, spread=0.3, doubling=0.2, apart=0.1, smaller=0.1)
+    steps = Steps(
+        usual=0.2, weight=0.5, gain=0.1, spread=0.3, doubling=0.2, apart=0.1, smaller=0.1, raced=0.1
+    )
     assert slope([0.0, 0.4, 0.8], steps.usual) == pytest.approx(0.4)
     assert slope([1.0], steps.usual) == 0.2
     found = forecast(1.0, 0.4, [0.0, 0.4, 0.8], 2.0, steps)

@@ -124,6 +124,14 @@ def update(before: Belief, measured: np.ndarray, noise: float | np.ndarray = 0.0
     return Belief(draws, np.broadcast_to(np.asarray(noise, dtype=np.float64), (count,)).copy())
 
 
+def inexact(measured: np.ndarray, error: float) -> np.ndarray:
+    """Draws ``float64 (R, K)`` of figures that are off, each by itself, by a normal error of this standard
+    deviation beside what the bootstrap shows.
+    """
+    random = numpy_generator(0, "ranking inexact", *measured.shape)
+    return np.asarray(measured + error * random.standard_normal(measured.shape))
+
+
 def keep(belief: Belief, places: Sequence[int]) -> Belief:
     """The same for some of the candidates."""
     chosen = list(places)

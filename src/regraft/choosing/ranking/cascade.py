@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from regraft.choosing.prior import expected
-from regraft.choosing.ranking.belief import Belief, keep, prior_of, update
+from regraft.choosing.ranking.belief import Belief, inexact, keep, prior_of, update
 from regraft.choosing.ranking.budget import (
     MOST,
     Clock,
@@ -315,7 +315,8 @@ class Cascade:
         known, thought = self._thought
         belief = keep(thought, [known.index(one) for one in left])
         level = belief.mean.mean()
-        after = update(belief, resample_together([found[one.name] for one in left], seed=self.seed))
+        measured = resample_together([found[one.name] for one in left], seed=self.seed)
+        after = update(belief, inexact(measured, STEPS.raced))
         # A race trains on few labels: it tells sources apart, how good they get is for the probe to say.
         moved = Belief(after.draws - after.mean.mean() + level, after.noise)
         for one in left:

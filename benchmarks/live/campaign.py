@@ -3,6 +3,7 @@
     python benchmarks/live/campaign.py pretrain --work /tmp/live     # nine small networks, from scratch
     python benchmarks/live/campaign.py truth --work /tmp/live        # every source on every target
     python benchmarks/live/campaign.py rank --work /tmp/live         # what a ranking says, and every score
+    python benchmarks/live/campaign.py race --work /tmp/live         # every source in the ranking's race
     python benchmarks/live/campaign.py refit --work /tmp/live  # with a constant fitted on the others
     python benchmarks/live/campaign.py show
 
@@ -24,12 +25,13 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "strategies"))
 
-from apart import left_out
 from cases import CASES
-from compared import compared
+from compared import Compared, compared
 from figures import show
+from gains import KEYS, left_out
 from looks import look
 from pretrained import EPOCHS, SOURCES, pretrain
+from races import race_all
 from trials import Records
 from truth import Pair, fine_tune
 
@@ -42,35 +44,47 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("what", choices=["pretrain", "truth", "rank", "refit", "show"])
+    options.add_argument("what", choices=["pretrain", "truth", "rank", "race", "refit", "show"])
     options.add_argument(
         "--work", type=Path, default=BENCHMARKS / "work", help="a folder for data, runs and activations"
     )
     options.add_argument("--results", type=Path, default=RESULTS, help="the folder of the records")
     options.add_argument("--seeds", type=int, default=1, help="of fine-tuning")
+    options.add_argument("--constant", choices=list(KEYS), default="raced", help="what refit fits")
     options.add_argument("--part", default="0/1", help="I/N: every Nth pair from the Ith on")
     options.add_argument("--quick", action="store_true", help="3 sources and 2 targets; proves nothing")
     given = options.parse_args()
     work = given.work.resolve() / "quick" if given.quick else given.work.resolve()
     sources, targets = (QUICK_SOURCES, QUICK_TARGETS) if given.quick else (SOURCES, list(CASES))
     place = work if given.quick else given.results
-    truth, looks, refits = (Records(place / f"live_{what}.jsonl") for what in ("truth", "looks", "refits"))
+    kinds = ("truth", "looks", "races", *(f"refit_{name}" for name in KEYS))
+    records = {what: Records(place / f"live_{what}.jsonl") for what in kinds}
     if given.what == "pretrain":
         pretrain(work, sources, 2 if given.quick else EPOCHS)
     elif given.what == "truth":
         os.environ["REGRAFT_CACHE"] = str(work / "cache-truth")
         pairs = [Pair(*one[1:], one[0]) for one in product(range(given.seeds), targets, sources)]
         first, of = map(int, given.part.split("/"))
-        fine_tune(work, truth, pairs[first::of])
-    elif given.what in ("rank", "refit"):
+        fine_tune(work, records["truth"], pairs[first::of])
+    elif given.what == "race":
+        os.environ["REGRAFT_CACHE"] = str(work / "cache-truth")
+        race_all(work, records["races"], targets, sources)
+    elif given.what == "show":
+        show(everything(records), place / "live_ranking.json")
+    else:
         cache = work / "cache-rank"
         os.environ["REGRAFT_CACHE"] = str(cache)
         if given.what == "rank":
-            look(work, looks, targets, sources, cache)
+            look(work, records["looks"], targets, sources, cache)
         else:
-            look(work, refits, targets, sources, cache, left_out(compared(truth.all(), looks.all())))
-    else:
-        show(truth.all(), looks.all(), refits.all(), place / "live_ranking.json")
+            steps = left_out(everything(records), given.constant)
+            look(work, records[f"refit_{given.constant}"], targets, sources, cache, given.constant, steps)
+
+
+def everything(records: dict[str, Records]) -> list[Compared]:
+    """Every target that was fine-tuned and ranked."""
+    found = {what: one.all() for what, one in records.items()}
+    return compared(found.pop("truth"), found.pop("looks"), *found.values())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 RANK, ORDER, FACTS = "rank", "rank, the board's order", "facts alone"
+RACE, REFIT = "a race of all", "rank, mended"
 RESAMPLES = 10_000
 Record = dict[str, Any]
 
@@ -48,13 +50,19 @@ class Compared:
         return {row["name"]: row for row in self.look["board"]["rows"]}
 
 
-def compared(truth: Sequence[Record], looks: Sequence[Record]) -> list[Compared]:
-    """Targets all of whose sources were fine-tuned and ranked."""
+def compared(truth: Sequence[Record], looks: Sequence[Record], *more: Sequence[Record]) -> list[Compared]:
+    """Targets all of whose sources were fine-tuned and ranked.
+
+    Records of ``more``, such as races, are added to those of the rankings of the same target.
+    """
+    seeds = common_seeds(truth, {look["target"] for look in looks})
     found = []
-    for look in looks:
+    for ranking in looks:
+        look = dict(ranking)
+        for records in more:
+            look |= next((one for one in records if one["target"] == look["target"]), {})
         name, sources = look["target"], tuple(look["scores"]["parameters"])
         there = [one for one in truth if one["target"] == name and "accuracy" in one]
-        seeds = sorted({one["seed"] for one in there})
         held = {(one["seed"], one["source"]): one for one in there}
         whole = [seed for seed in seeds if all((seed, source) in held for source in sources)]
         if not whole:
@@ -67,10 +75,11 @@ def compared(truth: Sequence[Record], looks: Sequence[Record]) -> list[Compared]
     return found
 
 
-def with_refits(looks: Sequence[Record], refits: Sequence[Record]) -> list[Record]:
-    """Rankings, each with the one of the same target that was made with another constant, if there is one."""
-    there = {one["target"]: one for one in refits}
-    return [{**one, "refit": there.get(one["target"])} for one in looks]
+def common_seeds(truth: Sequence[Record], targets: set[str]) -> list[int]:
+    """Seeds with which as many pairs of every target were fine-tuned as with the first one."""
+    count = Counter((one["target"], one["seed"]) for one in truth)
+    seeds = sorted({one["seed"] for one in truth})
+    return [seed for seed in seeds if all(count[name, seed] == count[name, seeds[0]] for name in targets)]
 
 
 def _said(look: Record, sources: Sequence[str]) -> dict[str, np.ndarray]:
@@ -79,12 +88,18 @@ def _said(look: Record, sources: Sequence[str]) -> dict[str, np.ndarray]:
     predicted = {row["name"]: -1.0 if row["predicted"] is None else row["predicted"] for row in rows}
     expected = {row["name"]: row["expected"] or 0.0 for row in rows}
     every = {RANK: predicted, ORDER: place, FACTS: expected, **look["scores"]}
+    if "raced" in look:
+        every[RACE] = dict(zip(sources, look["raced"], strict=True))
+    if again := look.get("refit raced"):
+        listed = again["board"]["rows"]
+        every[REFIT] = {row["name"]: -1.0 if row["predicted"] is None else row["predicted"] for row in listed}
+        every[f"{REFIT}, the board's order"] = {row["name"]: -float(n) for n, row in enumerate(listed)}
     return {name: np.array([rounded(values[source]) for source in sources]) for name, values in every.items()}
 
 
 def rounded(score: float) -> float:
     """Without the rounding errors by which scores differ that are equal: H of more features than examples."""
-    return float(f"{round(score, 9):.9g}")
+    return float(f"{round(score, 7):.7g}")
 
 
 def over_targets(values: Sequence[float]) -> list[float]:

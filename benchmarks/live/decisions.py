@@ -6,20 +6,22 @@ from collections.abc import Sequence
 
 from common import print_markdown
 from compared import Compared, Record, interval, over_targets
+from gains import KEYS
 
 
 def show_decisions(every: Sequence[Compared]) -> dict[str, list[Record]]:
     """What was decided, and what would have been with a constant fitted on the other targets."""
-    found = {"as it is": [decided(one, one.look) for one in every]}
-    again = [decided(one, one.look["refit"]) for one in every if one.look.get("refit")]
-    if again:
-        found["fitted on the others"] = again
+    found = {"as it was": [decided(one, one.look) for one in every]}
+    for constant in KEYS:
+        again = [decided(one, one.look[key]) for one in every if (key := f"refit {constant}") in one.look]
+        if again:
+            found[f"{constant} fitted on the others"] = again
     for name, decisions in found.items():
-        print(f"apart {name}:\n")
+        print(f"With {name}:\n")
         lines = [
             [
                 one["target"],
-                f"{one['apart']:.2f}",
+                f"{one['steps']['apart']:.2f}, {one['steps'].get('raced', 0.0):.2f}",
                 one["chosen"],
                 ", ".join(one["as good"]),
                 one["truly best"],
@@ -30,7 +32,7 @@ def show_decisions(every: Sequence[Compared]) -> dict[str, list[Record]]:
             ]
             for one in decisions
         ]
-        columns = ["target", "apart", "chosen", "as good as it", "best after fine-tuning", "regret"]
+        columns = ["target", "apart, raced", "chosen", "as good as it", "best after fine-tuning", "regret"]
         print_markdown([*columns, "of the best contender", "naive choice, its regret", "seconds"], lines)
         for key in ("regret", "regret of the best contender", "regret of the naive choice", "seconds"):
             print(f"mean {key}: {interval(over_targets([one[key] for one in decisions]), 1)}")
@@ -45,7 +47,7 @@ def decided(one: Compared, look: Record) -> Record:
     contenders = [row["name"] for row in board["rows"] if row["decision"] in ("best", "as good as best")]
     return {
         "target": one.name,
-        "apart": look["apart"],
+        "steps": look["steps"],
         "seconds": look["processor seconds"],
         "chosen": board["best"],
         "as good": contenders[1:],

@@ -6,19 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from apart import leave_one_out
 from common import print_markdown, write_results
-from compared import ORDER, RANK, Compared, Record, compared, interval, over_targets, with_refits
+from compared import ORDER, RANK, Compared, Record, interval, over_targets
 from decisions import show_decisions
+from gains import show_fits
 
 from regraft.choosing.agreement import top_regret, weighted_tau
 
 REDRAWN = 500  # test parts, for the ceiling
 
 
-def show(truth: Sequence[Record], looks: Sequence[Record], refits: Sequence[Record], out: Path) -> None:
-    """Print all tables as Markdown and keep their figures; ``refits`` are rankings with another constant."""
-    every = compared(truth, with_refits(looks, refits))
+def show(every: Sequence[Compared], out: Path) -> None:
+    """Print all tables as Markdown and keep their figures."""
     if not every:
         raise SystemExit("no target is fine-tuned and ranked in full yet")
     accuracies(every)
@@ -27,9 +26,9 @@ def show(truth: Sequence[Record], looks: Sequence[Record], refits: Sequence[Reco
     inside = coverage(every)
     costs = prices(every)
     print()
-    gains = leave_one_out(every)
+    fits = show_fits(every)
     figures = {"agreement": agreements, "decisions": decisions, "coverage": inside, "seconds": costs}
-    write_results(out, {**figures, "apart": gains})
+    write_results(out, {**figures, "constants": fits})
 
 
 def accuracies(every: Sequence[Compared]) -> None:

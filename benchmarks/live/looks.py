@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -46,11 +46,13 @@ def look(
     targets: list[str],
     sources: tuple[str, ...],
     cache: Path,
-    apart: Mapping[str, float] | None = None,
+    constant: str = "",
+    steps: Mapping[str, Steps] | None = None,
 ) -> None:
     """Rank with an empty cache, then score; what has a record is not done again.
 
-    With ``apart``, by target, rankings use that constant in place of the one that is built in.
+    With ``steps``, by target, rankings use these constants in place of those that are built in, and nothing
+    is scored; ``constant`` is the one that differs.
     """
     for one in records.missing([Look(name) for name in targets]):
         target = CASES[one.target].open(work / "targets" / one.target)
@@ -59,18 +61,15 @@ def look(
             called, options = source_of(work, name)
             opened[name] = find(called, **options)
         shutil.rmtree(cache, ignore_errors=True)
-        record: dict[str, Any] = {"key": one.key, "target": one.target}
-        with patch.object(cascade, "STEPS", steps_of(apart, one.target)):
-            record |= {"apart": cascade.STEPS.apart, **ranked(target, opened)}
-        if apart is None:
-            record |= scored(target, opened)
+        used = STEPS if steps is None else steps[one.target]
+        with patch.object(cascade, "STEPS", used):
+            found = {"steps": asdict(used), **ranked(target, opened)}
+        if steps is None:
+            record = {"key": one.key, "target": one.target, **found, **scored(target, opened)}
+        else:
+            record = {"key": one.key, "target": one.target, f"refit {constant}": found}
         records.add(record)
-        print(f"{one.target}: {record['seconds']:.0f} s; {record['board']['sentence']}", flush=True)
-
-
-def steps_of(apart: Mapping[str, float] | None, target: str) -> Steps:
-    """The constants of rankings on a target."""
-    return STEPS if apart is None else replace(STEPS, apart=apart[target])
+        print(f"{one.target}: {found['seconds']:.0f} s; {found['board']['sentence']}", flush=True)
 
 
 def ranked(target: Target, sources: dict[str, Source]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def test_a_race_chooses_and_the_run_says_why(
     plan = read_plan(out / "plan.yaml")
     assert plan.strategy == choice.winner == run.facts["strategy"]
     assert plan.seed == 3
-    assert {row.name for row in choice.rows} == {"probe", "lpft"}
+    assert {"probe", "lpft"} <= {row.name for row in choice.rows}
     assert all(0 <= (row.low or 0) <= (row.figure or 0) <= (row.high or 0) <= 1 for row in choice.rows)
     assert choice.labels == len(digits.pool)
     assert run.facts["test_label_reads"] == 1, "the race reads none"

@@ -307,7 +307,8 @@ def _race(
         measure_of([make_task(spec) for spec in bench.prepared.target.tasks]),
         plan.seed,
         round(len(bench.own) * (1 - plan.draw.validation)),
-        variants,
-        left,
+        per_class=labels_per_class(bench.prepared.target, plan),
+        variants=variants,
+        left=left,
         executor=executor,
     )

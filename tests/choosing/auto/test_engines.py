@@ -55,5 +55,5 @@ def test_a_process_races_to_the_same_choice(
         )
     local, parallel = found
     assert untimed(parallel.choice) == untimed(local.choice)
-    assert [row.folds for row in local.choice.rows] == [2, 2]
+    assert {row.folds for row in local.choice.rows} == {2}
     assert parallel.plan == local.plan

@@ -229,7 +229,7 @@ def test_one_that_would_take_too_much_is_shortened_and_wins_so() -> None:
 
 
 def test_where_two_cannot_be_told_apart_the_cheaper_one_is_taken() -> None:
-    hits = {"probe": 0.8, "lpft": 0.81, "l2sp": 0.4}
+    hits = {"probe": 0.8, "lpft": 0.801, "l2sp": 0.4}
     entrants = [entrant("probe"), entrant("lpft", 10.0), entrant("l2sp", 10.0)]
     race, carrier, _ = raced(entrants, hits, 1000.0)
     winner, choice = decide(race, labels=LABELS)

@@ -87,7 +87,7 @@ def _verdict(race: Race, one: Entrant, winner: Entrant, found: Chances | None) -
     assert found is not None
     place = [other.name for other in race.alive].index(one.name)
     if found.as_good[place]:
-        return "as good", f"cannot be told from the best; {winner.name} is cheaper or better"
+        return "as good", f"cannot be told from the best; {winner.name} is cheaper or promises more"
     return "behind", "more than a standard error behind the best"
 
 
@@ -112,6 +112,12 @@ def _sentence(race: Race, winner: Entrant, found: Chances | None) -> str:
         best = found.best[found.leader]
         return f"{winner.name}: the best over {folds}, and in {best:.0%} of the resamples."
     figure = race.measure.shown(race.measure.figure(float(found.mean[found.leader])))
+    if race.promise(winner) > race.promise(leader):
+        return (
+            f"{winner.name}: {leader.name} was ahead over {folds} ({race.measure.name} {figure}), by less "
+            f"than that can tell; with {race.per_class:.0f} labels per class {winner.name} usually gains "
+            "more."
+        )
     return (
         f"{winner.name}: over {folds} it cannot be told from {leader.name} ({race.measure.name} {figure}), "
         "which would take longer."

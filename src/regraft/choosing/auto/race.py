@@ -8,8 +8,9 @@
    follows where it fits for all who are left.
 4. After the second round variants of the best one's plan, with other settings, are tried on the same folds,
    as long as one more and the final fit still fit; they take part in the rounds that follow.
-5. The winner is the cheapest of those that are at most a standard error behind the leader; where several
-   are about as cheap, the one of them with the best mean.
+5. The winner is who promises most, by what strategies usually gain and what the folds say beside it
+   (:mod:`regraft.choosing.auto.expected`): the cheapest of those that promise about as much, and where
+   several are about as cheap, the best of them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from operator import attrgetter
 
 from regraft.choosing.auto.chances import UNLIKELY, Chances, chances_of
 from regraft.choosing.auto.entrants import Entrant, Left, too_long
+from regraft.choosing.auto.expected import INDIFFERENT, expected_gain, weighed
 from regraft.choosing.auto.folds import Fold
 from regraft.choosing.auto.forecast import Forecast
 from regraft.choosing.auto.judging import Measure
@@ -39,8 +41,9 @@ FEWEST_JUDGED = 10
 """Labelled examples in a fold that judge; fewer cannot tell strategies apart."""
 TRIAL_SHARE = 0.25
 """Of the time that the probe leaves: the most that a first trial takes before it is shortened."""
-AS_CHEAP = 1.25
-"""Times the seconds of the cheapest final fit, up to which another one counts as cheap."""
+AS_CHEAP = 2.0
+"""Times the seconds of the cheapest final fit that trains, up to which another one counts as cheap: times
+differ from run to run, and the winner should not."""
 
 
 @dataclass
@@ -61,6 +64,8 @@ class Race:
         Of the bootstrap.
     train
         How many examples the final fit trains on.
+    per_class
+        Labels for each class, by which is known before what strategies gain.
     variants
         Suggests other settings for the best strategy's plan; None for none.
     left
@@ -85,6 +90,7 @@ class Race:
     measure: Measure
     seed: int
     train: int
+    per_class: float = 0.0
     variants: Variants | None = None
     left: list[Left] = field(default_factory=list)
     out: dict[str, str] = field(default_factory=dict)
@@ -104,7 +110,7 @@ class Race:
         """All rounds; afterwards :attr:`alive` may win."""
         if not self._first_round():
             return
-        self._rounds(BEFORE_SETTINGS)
+        self._rounds(min(BEFORE_SETTINGS, MOST_FOLDS))
         self._drop()
         self._vary()
         self._rounds(MOST_FOLDS)
@@ -120,16 +126,27 @@ class Race:
         return chances_of(self.scores.table([one.name for one in entrants]), seed=self.seed)
 
     def winner(self) -> tuple[Entrant, Chances]:
-        """The cheapest of those that cannot be told from the leader, and what is known of all alive.
+        """The cheapest of those that promise about the most, and what is known of all alive.
 
-        Of several that are about as cheap the one with the best mean.
+        Of several that are about as cheap the one that promises most.
         """
         alive = self.alive
-        found = self.chances(alive)
-        able = [place for place, good in enumerate(found.as_good) if good]
-        prices = {place: self.forecast.final(alive[place]) for place in able}
-        cheap = [place for place in able if prices[place] <= AS_CHEAP * min(prices.values())]
-        return alive[max(cheap, key=lambda place: float(found.mean[place]))], found
+        promised = [self.promise(one) for one in alive]
+        able = [one for one, gain in zip(alive, promised, strict=True) if gain >= max(promised) - INDIFFERENT]
+        if self.entrants[0] in able:
+            return self.entrants[0], self.chances(alive)  # nothing is cheaper than what trains nothing
+        least = AS_CHEAP * min(map(self.forecast.final, able))
+        cheap = [one for one in able if self.forecast.final(one) <= least]
+        return max(cheap, key=self.promise), self.chances(alive)
+
+    def promise(self, entrant: Entrant) -> float:
+        """The gain over the probe to expect of an entrant that was tried."""
+        probe = self.entrants[0]
+        if entrant is probe:
+            return 0.0
+        usual = expected_gain(entrant.plan.strategy, self.per_class, changed=bool(entrant.settings))
+        of_probe, own = self.scores.table([probe.name, entrant.name]).values
+        return weighed(of_probe, own, usual)
 
     def _first_round(self) -> bool:
         """Try all that fit on the first fold; False where the probe alone was tried."""
@@ -195,7 +212,7 @@ class Race:
 
     def _vary(self) -> None:
         """Try other settings of the best strategy's plan, as long as there is time."""
-        leader = self.alive[self.chances(self.alive).leader]
+        leader = max(self.alive, key=self.promise)
         if self.variants is None or not leader.training:
             return
         while (one := self.variants.ask(leader)) is not None:

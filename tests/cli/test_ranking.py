@@ -61,6 +61,15 @@ def test_mistakes(regraft: Run, photos: Path, options: str, status: int, message
     assert (said.status, message in said.err) == (status, True), said.err
 
 
+def test_a_slice_that_is_not_there_is_said_before_anything_is_ranked(
+    regraft: Run, photos: Path, tmp_path: Path
+) -> None:
+    said = regraft("fit", photos, "--source", "auto", "--slices", "camera", "--out", tmp_path / "run")
+    assert said.status == 2
+    assert "slices by 'camera'" in said.err
+    assert "candidates" not in said.err
+
+
 def test_fit_takes_the_source_that_a_ranking_takes(
     regraft: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

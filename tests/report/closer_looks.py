@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,13 @@ from regraft.tasks import make_task
 Json = dict[str, Any]
 
 
-def calibration_json(*, applied: bool | None = True, count: int = 300) -> Json:
+def calibration_json(*, applied: bool | None = True) -> Json:
     """That of an overconfident classifier; ``applied`` None: no temperature was fitted."""
+    return copy.deepcopy(_calibration(applied))
+
+
+@functools.cache
+def _calibration(applied: bool | None, count: int = 300) -> Json:
     rng = np.random.default_rng(4)
     task = make_task(TaskSpec("label", "binary", ("sound", "defective")))
     truth = rng.uniform(0.02, 0.98, count)
@@ -32,6 +39,11 @@ def calibration_json(*, applied: bool | None = True, count: int = 300) -> Json:
 
 def slices_json() -> list[Json]:
     """Two columns; one of their values does worse than the rest."""
+    return [dict(one) for one in _slices()]
+
+
+@functools.cache
+def _slices() -> tuple[Json, ...]:
     rng = np.random.default_rng(5)
     task = make_task(TaskSpec("label", "binary", ("sound", "defective")))
     labels = rng.integers(0, 2, 400)
@@ -39,7 +51,7 @@ def slices_json() -> list[Json]:
     right = rng.random(400) < np.where(camera == "old", 0.6, 0.92)
     scores = np.eye(2)[np.where(right, labels, 1 - labels)]
     columns = {"camera": [str(one) for one in camera], "year": [str(1990 + at % 30) for at in range(400)]}
-    return [one.to_json() for one in slices(task.metrics[0], scores, labels, columns)]
+    return tuple(one.to_json() for one in slices(task.metrics[0], scores, labels, columns))
 
 
 def choice_json(**changes: Any) -> Json:

@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 
-from regraft.report import write_report
+from regraft.report import write_ranking_page, write_report
+from regraft.report.comparison import compare_runs, write_comparison_page
+from tests.report.boards import board_json
 
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
@@ -210,6 +212,40 @@ def test_the_report_is_shown_as_it_should_be(
     assert [entry["message"] for entry in browser.log("browser")] == []
     outside = [url for url in requested(browser) if not url.startswith(("file:", "data:"))]
     assert outside == []
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "dark"), (1280, "light"), (390, "dark"), (390, "light")]
+)
+@pytest.mark.parametrize("page", ["ranking", "comparison"])
+def test_other_pages_are_shown_as_they_should_be(
+    browser: Browser, make: Callable[..., Path], tmp_path: Path, page: str, width: int, scheme: str
+) -> None:
+    place = tmp_path / "page.html"
+    if page == "ranking":
+        board = board_json(40)
+        board["rows"][3]["name"] += "_and_a_name_that_goes_on_" * 4
+        write_ranking_page(board, place, data="photos/" * 20, next_line="regraft fit " + "photos/" * 20)
+    else:
+        folders = [make(kind) for kind in ("proven", "digits", "regression", "hostile", "long")]
+        for folder in folders[1:]:
+            shutil.copy(folders[0] / "target.json", folder)  # so that some stand on one axis
+        write_comparison_page(compare_runs(folders), place)
+    requested(browser)
+    browser.show(place, width=width, scheme=scheme)
+    browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    facts = browser.run(FACTS)
+    if folder := os.environ.get("REGRAFT_SCREENSHOTS"):
+        (Path(folder) / f"{page}-{width}-{scheme}.png").write_bytes(browser.picture())
+    assert facts["overflow"] <= 0
+    assert facts["scripts"] == facts["unnamed"] == 0
+    assert facts["headings"][0] == 1
+    assert all(
+        after - before <= 1 for before, after in zip(facts["headings"], facts["headings"][1:], strict=False)
+    )
+    lowest = browser.run(CONTRAST)
+    assert lowest[0][0] >= 4.5, lowest
+    assert [url for url in requested(browser) if not url.startswith(("file:", "data:"))] == []
 
 
 def test_the_checks_see_what_they_are_for(browser: Browser, tmp_path: Path) -> None:

@@ -70,6 +70,22 @@ def test_folders_below_the_class_are_a_column(tmp_path: Path, digit_folder: Path
         columns_aside(Target.from_images(digit_folder), ["folder"])
 
 
+def test_a_table_of_image_paths_has_columns(tmp_path: Path, digit_folder: Path) -> None:
+    paths = sorted(digit_folder.glob("[01]/*"))
+    rows = [f"{path},{path.parent.name},camera {at % 3}" for at, path in enumerate(paths)]
+    twice = [rows[0], rows[1].replace("camera 1", "camera 9")]  # the second says something else
+    file = tmp_path / "digits.csv"
+    file.write_text("\n".join(["file,label,camera", *rows, *twice]))
+    for options in ({"image": "file"}, {}):
+        target = Target.from_table(file, label="label", **options)
+        part = target.select(np.arange(len(paths))[::-1])
+        found = columns_aside(part, ["camera"])["camera"]
+        wanted = [f"camera {at % 3}" if at != 1 else None for at in range(len(paths))]
+        assert found == wanted[::-1]
+    with pytest.raises(DataError, match="there is no slices' column 'cameras'"):
+        columns_aside(target, ["cameras"])
+
+
 def test_of_several_targets_a_column_is_named_with_its_member(tmp_path: Path) -> None:
     one = table(tmp_path / "one.csv")
     two = table(tmp_path / "two.csv", rows=30)

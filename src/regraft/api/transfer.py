@@ -22,6 +22,7 @@ from regraft.linking import Blueprint, Link, find_link
 from regraft.plans import Plan
 from regraft.sources import Source, default_source
 from regraft.targets import Target, load_target
+from regraft.targets.aside import columns_aside
 from regraft.tasks import make_task
 
 
@@ -97,7 +98,7 @@ def transfer(
         check_folder(Path(out))
     deadline = deadline_of(budget, strategy, search)
     _check_engine(engine, chooses=plan is None and AUTO in (strategy, source))
-    data = target if isinstance(target, Target) else load_target(target)
+    data = _opened(target, slices)
     sources: dict[str, Source] = {}
     choice = None
     drawn: dict[str, Any] = {"seed": seed, "per_class": per_class, "train_size": train_size}
@@ -162,6 +163,13 @@ def _check_engine(engine: str, *, chooses: bool) -> None:
             f"--engine {engine} is for what is tried before a run begins: write --strategy auto or --source "
             "auto, or leave --engine out. A run by itself goes in several processes by torchrun"
         )
+
+
+def _opened(target: Target | str | Path, slices: Sequence[str]) -> Target:
+    """The data; the name of a slice may be wrong, and choosing takes minutes before anybody would see it."""
+    data = target if isinstance(target, Target) else load_target(target)
+    columns_aside(data.select(data.test), slices)
+    return data
 
 
 def prepare_plan(

@@ -71,6 +71,8 @@ def _values(origin: Mapping[str, Any], name: str, names: Sequence[str], held: An
     if kind == "images":
         return _folders(name, names)
     rows = isinstance(names, NumberedNames) and names.word == "row"
+    if kind == "table" and path is not None and not rows:
+        return _by_path(Path(path), name, names, (origin.get("options") or {}).get("image"))
     if kind not in ("table", "dataset") or not rows:
         raise UsageError(
             f"slices by {name!r}: arrays have no columns. Use a table, with a row for each example"
@@ -115,6 +117,20 @@ def _table_column(path: Path, name: str) -> Any:
     place = np.full(total, -1)
     place[good[: file.table.num_rows]] = np.arange(file.table.num_rows)
     return column.take(pa.array(place, mask=place < 0))
+
+
+def _by_path(path: Path, name: str, names: Sequence[str], images: str | None) -> list[str | None]:
+    """The column of a table of image paths, by which its examples are named; None where rows disagree."""
+    from regraft.targets.arrow_files import table_column_names
+    from regraft.targets.columns import guess_item
+
+    images = images or guess_item("image", table_column_names(path), str(path))
+    found: dict[str, set[str | None]] = {}
+    for item, value in zip(
+        _table_column(path, images).to_pylist(), _table_column(path, name).to_pylist(), strict=True
+    ):
+        found.setdefault((_word(item) or "").strip(), set()).add(_word(value))
+    return [next(iter(values)) if len(values := found.get(one, set())) == 1 else None for one in names]
 
 
 def _dataset_column(path: Path, name: str) -> Any:

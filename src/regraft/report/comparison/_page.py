@@ -11,6 +11,7 @@ from regraft.core.files import write_text
 from regraft.report._charts import Bar, Dot, DotPlot, bars
 from regraft.report._contrasts import VERDICTS
 from regraft.report._figures import axis_writer
+from regraft.report._overview import title_of
 from regraft.report._page import environment
 from regraft.report._scale import Scale, scale_of
 from regraft.report._words import is_number, numbers, seconds, shortened, tick
@@ -59,7 +60,7 @@ def write_comparison_page(comparison: Comparison, path: str | Path) -> Path:
         .render(
             names=[shortened(run.name, _LONGEST_HEAD) for run in comparison.runs],
             sentence=comparison.sentence,
-            groups=[_group(group) for group in comparison.groups],
+            groups=[_group(group, several=len(comparison.groups) > 1) for group in comparison.groups],
             different=[one for one in comparison.aspects if one.differs],
             same=[(one.name, one.values[0]) for one in comparison.aspects if not one.differs],
             plan=comparison.plan,
@@ -73,9 +74,10 @@ def write_comparison_page(comparison: Comparison, path: str | Path) -> Path:
     return place
 
 
-def _group(group: Group) -> GroupView:
+def _group(group: Group, *, several: bool) -> GroupView:
+    on = f", {title_of(group.entries[0].run.folder)}" if several else ""
     return GroupView(
-        title=f"{group.metric} of {shortened(group.output, _LONGEST_NAME)}",
+        title=f"{group.metric} of {shortened(group.output, _LONGEST_NAME)}{on}",
         sentence=group.sentence,
         why=group.why,
         plot=_plot(group),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +26,10 @@ def found(board: rg.Board) -> list[Row]:
     return [replace(row, seconds=None, memory=None, decision="best", reason="") for row in rows]
 
 
+def ray_folders() -> set[Path]:
+    return set(Path("/tmp").glob("regraft-ray-*"))
+
+
 @pytest.mark.parametrize("engine", ["processes:2", pytest.param("ray:2", marks=RAY)])
 def test_workers_make_the_board_of_one_process(
     engine: str,
@@ -36,7 +39,7 @@ def test_workers_make_the_board_of_one_process(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    mark = tmp_path / "killed"
+    mark, before = tmp_path / "killed", ray_folders()
     sources = [source("good"), source("killing", lambda *shape: Killing(mark, *shape))]
     local = rg.rank(digits, sources, budget=None, settings=SETTINGS)
     monkeypatch.setenv("REGRAFT_CACHE", str(tmp_path / "cache"))  # what was kept is not found
@@ -45,10 +48,12 @@ def test_workers_make_the_board_of_one_process(
     assert found(board) == found(local)
     assert all(row.seconds and row.stage == "race" for row in board.rows)
     assert mark.exists(), "a worker was killed"
-    said = [line for line in capsys.readouterr().err.splitlines() if "was lost" in line]
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    said = [line for line in printed.err.splitlines() if "was lost" in line or "died" in line]
     ended = "SIGKILL(-9)" if engine.startswith("processes") else "WorkerCrashedError"
     assert said == [f"The worker that had killing was lost ({ended}); killing is begun again."]
-    assert not list(Path(tempfile.gettempdir()).glob("regraft-ray-*")), "the session's folder is removed"
+    assert ray_folders() <= before, "the folder of the session is removed"
 
 
 def test_without_ray_the_line_that_installs_it_is_said(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+import sys
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from regraft.core.errors import UsageError
@@ -23,6 +25,7 @@ _CONNECTED = {"log_to_driver": False, "logging_level": "error"}
 _CLUSTER = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to anybody
     "RAY_worker_niceness": "0",  # workers are the work itself, not work behind it
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^A worker died or was killed",  # a page of it; that is said in a line
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a task without a GPU sees what its machine has
 }
 
@@ -48,16 +51,22 @@ class OnRay(Executor):
     """
 
     def __init__(self, workers: int, *, threads: int, begin: Callable[[], object], gpu: bool = False):
-        self._ray = require("ray", "--engine ray", "regraft[ray]")
+        with _environment(_CLUSTER):
+            self._ray = require("ray", "--engine ray", "regraft[ray]")
         self._workers, self._begin = workers, begin
-        self._own: Path | None = None
-        self._joined = bool(self._ray.is_initialized())
-        if not self._joined:
-            self._connect(workers * threads)
-        needs = {"CPU": float(threads), **({"GPU": 1.0} if gpu else {})}
-        self._check_room(needs)
+        self._left = ExitStack()  # what is to be undone at the end
+        try:
+            # Ray prints what it has to say, and standard output is not the place.
+            self._left.enter_context(redirect_stdout(sys.stderr))
+            if not self._ray.is_initialized():
+                with _environment(_CLUSTER):
+                    self._connect(workers * threads)
+            self._check_room({"CPU": float(threads), **({"GPU": 1.0} if gpu else {})})
+        except BaseException:
+            self.close()
+            raise
         self._task = self._ray.remote(_carry).options(
-            num_cpus=threads, num_gpus=int(gpu), max_retries=0, runtime_env={"env_vars": _environment()}
+            num_cpus=threads, num_gpus=int(gpu), max_retries=0, runtime_env={"env_vars": _whereabouts()}
         )
         self._shared: tuple[str, Any, Any] = ("", object(), None)  # what nobody shares
 
@@ -123,35 +132,29 @@ class OnRay(Executor):
     def _connect(self, cpus: int) -> None:
         """Join a cluster that runs, or begin one here."""
         named = os.environ.get("RAY_ADDRESS")
-        before = {name: os.environ.get(name) for name in _CLUSTER}
-        os.environ.update(_CLUSTER)
         try:
             self._ray.init(address=named or "auto", **_CONNECTED)
+            self._left.callback(self._ray.shutdown)
         except (ConnectionError, RuntimeError) as error:
             if named:
                 raise UsageError(
                     f"there is no Ray cluster at {named}, which RAY_ADDRESS names: {error}. Begin it, or "
-                    "unset RAY_ADDRESS for one of this machine"
+                    "unset RAY_ADDRESS for one of this machine; one that asks for a token wants "
+                    "RAY_AUTH_MODE=token"
                 ) from error
             self._begin_cluster(cpus)
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
     def _begin_cluster(self, cpus: int) -> None:
         # Sockets lie below it, and their paths may have 107 characters.
-        self._own = Path(
-            tempfile.mkdtemp(prefix="regraft-ray-", dir="/tmp" if Path("/tmp").is_dir() else None)
-        )
+        folder = mkdtemp(prefix="regraft-ray-", dir="/tmp" if Path("/tmp").is_dir() else None)
+        self._left.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._left.callback(self._ray.shutdown)
         self._ray.init(
             address="local",
             num_cpus=cpus,
             include_dashboard=False,
             object_store_memory=_store_size(),
-            _temp_dir=str(self._own),
+            _temp_dir=folder,
             **_CONNECTED,
         )
 
@@ -160,7 +163,6 @@ class OnRay(Executor):
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if any(all(node.get(name, 0.0) >= count for name, count in needs.items()) for node in nodes):
             return
-        self.close()
         wanted = " and ".join(f"{count:g} {name}" for name, count in needs.items())
         raise UsageError(
             f"no machine of the Ray cluster has the {wanted} that a worker takes. Give fewer --threads, or "
@@ -168,12 +170,7 @@ class OnRay(Executor):
         )
 
     def close(self) -> None:
-        if self._joined:
-            return
-        self._ray.shutdown()
-        self._joined = True
-        if self._own is not None:
-            shutil.rmtree(self._own, ignore_errors=True)
+        self._left.close()
 
 
 def _carry(key: str, stored: list[Any], begin: Callable[[], object], work: Work, item: Any) -> Outcome[Any]:
@@ -183,10 +180,22 @@ def _carry(key: str, stored: list[Any], begin: Callable[[], object], work: Work,
     return attempt(work, lambda: keep(key, lambda: ray.get(stored[0]), begin), item)
 
 
-def _environment() -> dict[str, str]:
+def _whereabouts() -> dict[str, str]:
     """What decides where regraft looks, as it is here."""
     names = ("REGRAFT_CACHE", "REGRAFT_CACHE_LIMIT", "HF_HOME", "HF_HUB_OFFLINE")
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Within the block these are set, where nothing else is."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _store_size() -> int:

@@ -112,16 +112,10 @@ def _sentence(race: Race, winner: Entrant, found: Chances | None) -> str:
         best = found.best[found.leader]
         return f"{winner.name}: the best over {folds}, and in {best:.0%} of the resamples."
     figure = race.measure.shown(race.measure.figure(float(found.mean[found.leader])))
+    alike = f"{winner.name}: over {folds} it cannot be told from {leader.name} ({race.measure.name} {figure})"
     if race.promise(winner) > race.promise(leader):
-        return (
-            f"{winner.name}: {leader.name} was ahead over {folds} ({race.measure.name} {figure}), by less "
-            f"than that can tell; with {race.per_class:.0f} labels per class {winner.name} usually gains "
-            "more."
-        )
-    return (
-        f"{winner.name}: over {folds} it cannot be told from {leader.name} ({race.measure.name} {figure}), "
-        "which would take longer."
-    )
+        return f"{alike}; with {race.per_class:.0f} labels per class it usually gains more."
+    return f"{alike}, which would take longer."
 
 
 def _reason(left: Sequence[object]) -> str:

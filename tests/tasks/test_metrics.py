@@ -95,3 +95,9 @@ def test_nothing_is_undefined() -> None:
         assert np.isnan(metric.compute(np.empty(0), np.empty(0)))
     assert np.isnan(m.R_SQUARED.compute(np.array([1.0, 2.0]), np.array([3.0, 3.0])))
     assert np.isnan(m.MEAN_AVERAGE_PRECISION.compute(np.ones((2, 2)), np.zeros((2, 2))))
+
+
+def test_an_interval_of_a_share_ends_where_shares_end() -> None:
+    assert m.ACCURACY.possible(-0.1, 1.02) == (0.0, 1.0)
+    assert m.ACCURACY.possible(0.2, 0.9) == (0.2, 0.9)
+    assert m.RMSE.possible(-0.1, 1.02) == (-0.1, 1.02)

@@ -12,7 +12,7 @@ from regraft.evidence.curve import CurveArm, CurvePoint, LabelEquivalence, Learn
 from regraft.evidence.curve_trials import CurveTrials, PointTrials
 from regraft.evidence.label_equivalence import Curve, Ratio, label_ratios
 from regraft.evidence.trials import draws_overlap
-from regraft.tasks import Task
+from regraft.tasks import Metric, Task
 
 _ROOM = 4  # times the labels that have to be measured above a point that the sentence is about
 
@@ -26,7 +26,7 @@ def judge_curve(trials: CurveTrials, task: Task, labels: np.ndarray) -> Learning
     tables = {
         arm.name: [_table(point, arm, task, labels, there) for point in trials.points] for arm in trials.arms
     }
-    arms = tuple(_arm(arm, trials, tables[arm.name]) for arm in trials.arms)
+    arms = tuple(_arm(arm, trials, tables[arm.name], task.metrics[0]) for arm in trials.arms)
     curves = {name: _curve(trials, found, task) for name, found in tables.items()}
     found = _equivalences(trials, arms, curves) if len(trials.points) > 1 else ()
     return LearningCurve(
@@ -45,20 +45,22 @@ def _table(point: PointTrials, arm: Arm, task: Task, labels: np.ndarray, there: 
     return Table.of(scores, labels[there], task.metrics[0])
 
 
-def _arm(arm: Arm, trials: CurveTrials, tables: list[Table]) -> CurveArm:
-    points = tuple(_point(point, table, arm) for point, table in zip(trials.points, tables, strict=True))
+def _arm(arm: Arm, trials: CurveTrials, tables: list[Table], metric: Metric) -> CurveArm:
+    pairs = zip(trials.points, tables, strict=True)
+    points = tuple(_point(point, table, arm, metric) for point, table in pairs)
     return CurveArm(arm.name, arm.kind, arm.uses_source, points)
 
 
-def _point(point: PointTrials, table: Table, arm: Arm) -> CurvePoint:
+def _point(point: PointTrials, table: Table, arm: Arm, metric: Metric) -> CurvePoint:
     found = table.estimate(usable_overlap(draws_overlap(point.draws)))
+    low, high = metric.possible(found.low, found.high)
     return CurvePoint(
         per_class=point.per_class,
         labels=point.labels,
         test=found.values,
         mean=found.mean,
-        low=found.low,
-        high=found.high,
+        low=low,
+        high=high,
         seconds=round(float(np.mean([result.seconds for result in point.results[arm.name]])), 3),
     )
 

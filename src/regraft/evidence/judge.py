@@ -125,13 +125,14 @@ def _evidence(
         spent_seconds=round(trials.spent_seconds, 3),
         cut=(*trials.cut, *([_SAME] if same else [])),
         labels=labels,
-        arms=tuple(_arm_figures(arm, trials, comparison.arms[arm.name]) for arm in trials.arms),
+        arms=tuple(_arm_figures(arm, trials, comparison.arms[arm.name], metric) for arm in trials.arms),
         contrasts=tuple(_contrast_figures(contrast) for contrast in comparison.contrasts),
     )
 
 
-def _arm_figures(arm: Arm, trials: Trials, figures: Estimate) -> ArmFigures:
+def _arm_figures(arm: Arm, trials: Trials, figures: Estimate, metric: Metric) -> ArmFigures:
     results = trials.results[arm.name]
+    low, high = metric.possible(figures.low, figures.high)
     notes = sorted({result.note for result in results if result.note})
     return ArmFigures(
         name=arm.name,
@@ -140,8 +141,8 @@ def _arm_figures(arm: Arm, trials: Trials, figures: Estimate) -> ArmFigures:
         validation=tuple(float(result.validation) for result in results),
         test=figures.values,
         mean=figures.mean,
-        low=figures.low,
-        high=figures.high,
+        low=low,
+        high=high,
         seconds=round(float(np.mean([result.seconds for result in results])), 3),
         trained_parameters=round(float(np.mean([result.trained_parameters for result in results]))),
         note=", ".join(notes),

@@ -45,6 +45,10 @@ class Metric(abc.ABC):
         rows = (np.repeat(np.arange(len(labels)), row) for row in counts)
         return np.array([self.compute(scores[row], labels[row]) for row in rows], dtype=np.float64)
 
+    def possible(self, low: float, high: float) -> tuple[float, float]:
+        """The ends of an interval no farther than the figure can go: a share lies between 0 and 1."""
+        return (max(low, 0.0), min(high, 1.0)) if self.percent else (low, high)
+
 
 class Task(abc.ABC):
     """One named output of the target model.

@@ -15,6 +15,7 @@ LONGEST = (
     "linking/finding/test_adversarial.py",
     "api/test_memory_kill.py",
     "cli/test_combining.py",
+    "choosing/ranking/test_engines.py",
     "api/test_prove.py",
     "api/test_network.py",
     "test_structure.py",

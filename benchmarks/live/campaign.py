@@ -5,6 +5,7 @@
     python benchmarks/live/campaign.py rank --work /tmp/live         # what a ranking says, and every score
     python benchmarks/live/campaign.py race --work /tmp/live         # every source in the ranking's race
     python benchmarks/live/campaign.py refit --work /tmp/live  # with a constant fitted on the others
+    python benchmarks/live/campaign.py raceless --work /tmp/live  # rankings that end before their race
     python benchmarks/live/campaign.py show
 
 The compute was planned beforehand, for one core: 10 minutes of pretraining, 30 of fine-tuning, 12 of ranking
@@ -21,6 +22,7 @@ import os
 import sys
 from itertools import product
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "strategies"))
@@ -35,6 +37,9 @@ from races import race_all
 from trials import Records
 from truth import Pair, fine_tune
 
+from regraft.choosing.ranking import cascade
+from regraft.choosing.ranking.forecast import STEPS
+
 BENCHMARKS = Path(__file__).resolve().parents[1]
 RESULTS = BENCHMARKS / "results"
 QUICK_SOURCES, QUICK_TARGETS = ("lite0", "printed", "textures"), ["digits", "cells"]
@@ -44,7 +49,7 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("what", choices=["pretrain", "truth", "rank", "race", "refit", "show"])
+    options.add_argument("what", choices=["pretrain", "truth", "rank", "race", "refit", "raceless", "show"])
     options.add_argument(
         "--work", type=Path, default=BENCHMARKS / "work", help="a folder for data, runs and activations"
     )
@@ -57,7 +62,7 @@ def main() -> None:
     work = given.work.resolve() / "quick" if given.quick else given.work.resolve()
     sources, targets = (QUICK_SOURCES, QUICK_TARGETS) if given.quick else (SOURCES, list(CASES))
     place = work if given.quick else given.results
-    kinds = ("truth", "looks", "races", *(f"refit_{name}" for name in KEYS))
+    kinds = ("truth", "looks", "races", "raceless", *(f"refit_{name}" for name in KEYS))
     records = {what: Records(place / f"live_{what}.jsonl") for what in kinds}
     if given.what == "pretrain":
         pretrain(work, sources, 2 if given.quick else EPOCHS)
@@ -72,13 +77,17 @@ def main() -> None:
     elif given.what == "show":
         show(everything(records), place / "live_ranking.json")
     else:
-        cache = work / "cache-rank"
-        os.environ["REGRAFT_CACHE"] = str(cache)
+        kept = work / "cache-rank"
+        os.environ["REGRAFT_CACHE"] = str(kept)
         if given.what == "rank":
-            look(work, records["looks"], targets, sources, cache)
+            look(work, records["looks"], targets, sources, kept)
+        elif given.what == "raceless":
+            with patch.object(cascade, "can_race", return_value=False):
+                same = dict.fromkeys(targets, STEPS)
+                look(work, records["raceless"], targets, sources, kept, "raceless", same)
         else:
             steps = left_out(everything(records), given.constant)
-            look(work, records[f"refit_{given.constant}"], targets, sources, cache, given.constant, steps)
+            look(work, records[f"refit_{given.constant}"], targets, sources, kept, given.constant, steps)
 
 
 def everything(records: dict[str, Records]) -> list[Compared]:

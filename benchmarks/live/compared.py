@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-RANK, ORDER, FACTS = "rank", "rank, the board's order", "facts alone"
-RACE, REFIT = "a race of all", "rank, mended"
+RANK, ORDERED, FACTS = "rank", ", the board's order", "facts alone"
+ORDER = RANK + ORDERED
+RACE, REFIT, RACELESS = "a race of all", "rank, mended", "rank, without its race"
 RESAMPLES = 10_000
 Record = dict[str, Any]
 
@@ -83,18 +84,22 @@ def common_seeds(truth: Sequence[Record], targets: set[str]) -> list[int]:
 
 
 def _said(look: Record, sources: Sequence[str]) -> dict[str, np.ndarray]:
-    rows = look["board"]["rows"]
-    place = {row["name"]: -float(number) for number, row in enumerate(rows)}
-    predicted = {row["name"]: -1.0 if row["predicted"] is None else row["predicted"] for row in rows}
-    expected = {row["name"]: row["expected"] or 0.0 for row in rows}
-    every = {RANK: predicted, ORDER: place, FACTS: expected, **look["scores"]}
+    expected = {row["name"]: row["expected"] or 0.0 for row in look["board"]["rows"]}
+    every = {**_of(look["board"], RANK), FACTS: expected, **look["scores"]}
     if "raced" in look:
         every[RACE] = dict(zip(sources, look["raced"], strict=True))
-    if again := look.get("refit raced"):
-        listed = again["board"]["rows"]
-        every[REFIT] = {row["name"]: -1.0 if row["predicted"] is None else row["predicted"] for row in listed}
-        every[f"{REFIT}, the board's order"] = {row["name"]: -float(n) for n, row in enumerate(listed)}
+    for name, key in ((REFIT, "refit raced"), (RACELESS, "refit raceless")):
+        if key in look:
+            every |= _of(look[key]["board"], name)
     return {name: np.array([rounded(values[source]) for source in sources]) for name, values in every.items()}
+
+
+def _of(board: Record, name: str) -> dict[str, dict[str, float]]:
+    """What a board says of its sources: predicted accuracies, and places."""
+    rows = board["rows"]
+    predicted = {row["name"]: -1.0 if row["predicted"] is None else row["predicted"] for row in rows}
+    places = {row["name"]: -float(number) for number, row in enumerate(rows)}
+    return {name: predicted, f"{name}{ORDERED}": places}
 
 
 def rounded(score: float) -> float:

@@ -12,10 +12,10 @@ from gains import KEYS
 def show_decisions(every: Sequence[Compared]) -> dict[str, list[Record]]:
     """What was decided, and what would have been with a constant fitted on the other targets."""
     found = {"as it was": [decided(one, one.look) for one in every]}
-    for constant in KEYS:
+    for constant in (*KEYS, "raceless"):
         again = [decided(one, one.look[key]) for one in every if (key := f"refit {constant}") in one.look]
         if again:
-            found[f"{constant} fitted on the others"] = again
+            found[f"{constant} fitted on the others" if constant in KEYS else "no race"] = again
     for name, decisions in found.items():
         print(f"With {name}:\n")
         lines = [

@@ -10,6 +10,7 @@ from sklearn.linear_model import Ridge
 
 from regraft.choosing.ranking.budget import fitting_count, plan_first_look
 from regraft.choosing.ranking.forecast import Steps, curve_sizes, forecast, slope
+from regraft.choosing.ranking.race import can_race
 from regraft.choosing.ranking.scale import Scale
 from regraft.choosing.ranking.score import RESAMPLES, Score, resample_together, score_features
 from regraft.core.errors import BudgetError, SourceError
@@ -117,3 +118,9 @@ def test_as_many_examples_as_there_is_time_for() -> None:
     assert fitting_count(0.1, 256, 6.0) == 0
     assert fitting_count(0.1, 30, 2.9) == 0, "fewer than it has are not made up"
     assert fitting_count(0.1, 256, math.inf) == 256
+
+
+def test_a_race_needs_enough_examples_that_judge() -> None:
+    assert not can_race(range(200))  # 100 train, 100 judge
+    assert can_race(range(256))
+    assert can_race(range(400))  # no more than 256 train

@@ -207,6 +207,12 @@ def _check_curve(case: _Case, points: Sequence[int]) -> None:
             f"--curve counts labels per class, and the output {case.spec.name!r} has only values; "
             "leave it out"
         )
+    counted = next((spec.name for spec in case.target.tasks if spec.kind != "regression"), "")
+    if points and counted != case.spec.name:
+        raise UsageError(
+            f"--curve draws labels per class of {counted!r}, the first output with classes, and the verdict is "
+            f"about {case.spec.name!r}; leave out --curve, or --output"
+        )
 
 
 def _run_curve(case: _Case, trials: Trials, points: Sequence[int], budget: float | None) -> CurveTrials:
@@ -214,7 +220,7 @@ def _run_curve(case: _Case, trials: Trials, points: Sequence[int], budget: float
         return case.target.draw(seed, per_class=per_class, validation=case.plan.draw.validation)
 
     reference = choose_reference(trials, make_task(case.spec).metrics[0])
-    left = None if budget is None else budget - trials.spent_seconds
+    left = None if budget is None else max(0.0, budget - trials.spent_seconds)
     return run_curve(trials, reference, points, draw, budget=left)
 
 

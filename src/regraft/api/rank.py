@@ -12,14 +12,16 @@ import numpy as np
 from regraft.api.budget import AUTO
 from regraft.choosing.prior import facts_of
 from regraft.choosing.ranking import Board, Candidate, Failure, rank_candidates
+from regraft.choosing.ranking.budget import Clock
 from regraft.core.console import duration, hushed, said_once, say
-from regraft.core.deadline import Deadline
+from regraft.core.deadline import Deadline, seconds_of
 from regraft.core.errors import BudgetError, RegraftError, SourceError, UsageError
 from regraft.core.executors import LOCAL, read_engine
 from regraft.core.spelling import did_you_mean
 from regraft.core.task_spec import TaskSpec
 from regraft.engine import Settings
 from regraft.engine.processes import refuse_many
+from regraft.engine.processes.joining import launched
 from regraft.sources import Source, catalogue, default_source, find, takes_option
 from regraft.sources.smaller import at_smaller_size
 from regraft.targets import Target, load_target
@@ -34,7 +36,7 @@ def rank(
     target: Target | str | Path,
     sources: Sequence[str | Source] | None = None,
     *,
-    budget: float | None = 300.0,
+    budget: float | str | None = 300.0,
     output: str | None = None,
     seed: int = 0,
     engine: str = LOCAL,
@@ -62,7 +64,8 @@ def rank(
     sources
         Names or Sources; all that ``regraft sources`` says can be used offline for such data, if not given.
     budget
-        Seconds; None for no limit. What does not fit is cut in a stated order, and the board says what.
+        Seconds, or ``"3m"``; None for no limit. What does not fit is cut in a stated order, and the board
+        says what.
     output
         The output that sources are compared on; the first if not given.
     seed
@@ -94,6 +97,7 @@ def rank(
         Where the budget is too small for a look at one source.
     """
     refuse_many("rank")
+    clock = Clock(None if budget is None else seconds_of(str(budget)))
     carrier = read_engine(engine)
     data = target if isinstance(target, Target) else load_target(target)
     spec = _output(data, output)
@@ -108,7 +112,7 @@ def rank(
             spec,
             candidates,
             failures=failures,
-            budget=budget,
+            clock=clock,
             seed=seed,
             settings=settings,
             engine=carrier,
@@ -162,9 +166,24 @@ def choose_source(
     return ChosenSource(board.best, board)
 
 
-def ranked(source: str | Source | None, target: Target, **rest: Any) -> ChosenSource:
-    """What was given, or for ``auto`` what :func:`choose_source` takes with the rest of the arguments."""
-    return choose_source(target, **rest) if source == AUTO else ChosenSource(source)
+def ranked(source: str | Source | None, target: Target, *, network: Any = None, **rest: Any) -> ChosenSource:
+    """What was given, or for ``auto`` what :func:`choose_source` takes with the rest of the arguments.
+
+    Raises ``UsageError`` for ``auto`` beside another network, or in several processes.
+    """
+    if source != AUTO:
+        return ChosenSource(source)
+    if network is not None:
+        raise UsageError(
+            "--source auto ranks sources with networks of their own, and --network asks for another one: "
+            "name the source whose weights it is to have"
+        )
+    if launched() > 1:
+        raise UsageError(
+            f"--source auto ranks in one process and {launched()} were started. Type: regraft rank DATA, "
+            "then torchrun .. -m regraft fit DATA --source NAME"
+        )
+    return choose_source(target, **rest)
 
 
 def _own_labels(target: Target, seed: int, per_class: int | None, train_size: int | None) -> Target:

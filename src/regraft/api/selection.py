@@ -10,7 +10,8 @@ from regraft.evidence import Selection
 def selection_of(board: Board | None, choice: Choice | None) -> Selection | None:
     """A ranking's and a race's together; None where nothing was chosen among several.
 
-    A ranking reads its labels under the seed of no draw of the target's; a race's folds have seeds.
+    A ranking takes its examples in the order of seed 0, which is never among a proof's: these come after the
+    run's own.
     """
     tried, seeds, seconds, how = 0, tuple[int, ...](), 0.0, list[str]()
     if board is not None:

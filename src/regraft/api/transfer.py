@@ -103,7 +103,9 @@ def transfer(
     choice = None
     drawn: dict[str, Any] = {"seed": seed, "per_class": per_class, "train_size": train_size}
     wanted = source if plan is None else None
-    found = ranked(wanted, data, deadline=deadline, engine=engine, **drawn, settings=settings, **options)
+    found = ranked(
+        wanted, data, network=network, deadline=deadline, engine=engine, **drawn, settings=settings, **options
+    )
     if plan is None and strategy == AUTO:
         link = open_link(data, source=found.source, network=network, maps=maps, waivers=waivers, **options)
         chosen = choose_plan(
@@ -189,7 +191,7 @@ def prepare_plan(
 ) -> tuple[Plan, Link]:
     """The plan for a target, with the link that it was written for; arguments as for :func:`transfer`."""
     drawn: dict[str, Any] = {"seed": seed, "per_class": per_class, "train_size": train_size}
-    found = ranked(source, target, **drawn, settings=settings, **options)
+    found = ranked(source, target, network=network, **drawn, settings=settings, **options)
     link = open_link(target, source=found.source, network=network, maps=maps, waivers=waivers, **options)
     written = make_plan(
         link,

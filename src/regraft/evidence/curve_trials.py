@@ -118,7 +118,7 @@ class _Curve:
                 self.cut.append(f"{point} labels per class: the pool has no more than {before:.0f} labels")
                 continue
             before = _labels(draws)
-            if before == self.own:
+            if all(_same(one, own) for one, own in zip(draws, self.trials.draws, strict=True)):
                 self.own_point = point
             else:
                 made[point] = draws
@@ -134,14 +134,16 @@ class _Curve:
                 if not self._still_fits(done, point):
                     break
                 results = self._point(draws[: self.seeds], point, advance)
-                done.append(PointTrials(point, draws[: self.seeds], results))
+                if results is not None:
+                    done.append(PointTrials(point, draws[: self.seeds], results))
         kept = [arm for arm in self.arms if all(arm.name in point.results for point in done)]
         ordered = tuple(sorted(done, key=lambda point: point.labels))
         return CurveTrials(tuple(kept), ordered, tuple(self.cut), predicted, self.clock() - self.start)
 
     def _point(
         self, draws: Sequence[Draw], point: int, advance: Callable[..., None]
-    ) -> dict[str, tuple[ArmResult, ...]]:
+    ) -> dict[str, tuple[ArmResult, ...]] | None:
+        """Results by arm; None where the strategy or the reference failed: the verdict stands without them."""
         results = {}
         for arm in list(self.arms):
             try:
@@ -152,7 +154,9 @@ class _Curve:
                 results[arm.name] = tuple(found)
             except RegraftError as error:
                 if arm.name in (self.arms[0].name, self.reference.name):
-                    raise
+                    self.cut.append(f"{point} labels per class: {arm.name} failed: {error}")
+                    say(f"Left out: {self.cut[-1]}")
+                    return None
                 self.arms = [one for one in self.arms if one is not arm]
                 self.cut.append(f"{arm.name}: it failed at {point} labels per class: {error}")
         return results
@@ -224,6 +228,12 @@ class _Curve:
         self.cut.append(f"{', '.join(rest)} labels per class: they take longer than was foretold")
         say(f"Left out: {self.cut[-1]}")
         return False
+
+
+def _same(one: Draw, other: Draw) -> bool:
+    """Whether two draws hold the same examples."""
+    pairs = ((one.train, other.train), (one.validation, other.validation))
+    return all(np.array_equal(np.sort(mine), np.sort(theirs)) for mine, theirs in pairs)
 
 
 def _labels(draws: Sequence[Draw]) -> float:

@@ -1,6 +1,7 @@
 """What the deciding metric says of each test example, kept so that two runs can be compared in pairs later.
 
-No label is kept: of a classifier which predictions are right, of a regression the squared errors.
+Labels are not written down: of a classifier which predictions are right, of a regression the squared errors. Who
+has the model and the test examples can work labels out of them, of two classes exactly.
 """
 
 from __future__ import annotations
@@ -73,13 +74,18 @@ class PairedDifference:
 
 
 def values_to_keep(task: Task, scores: np.ndarray, labels: np.ndarray) -> KeptValues | None:
-    """Of decoded scores and labels of the test part; None where the deciding metric is no mean."""
+    """Of decoded scores and labels of the test part; None where the deciding metric is no mean, or a
+    prediction is no number.
+    """
     metric = task.metrics[0]
     if not isinstance(metric, MeanMetric):
         return None
     there = task.present(labels)
+    found = metric.values(scores[there], labels[there])
+    if not np.isfinite(found).all():
+        return None  # a prediction that is no number must not pass for a missing label
     values = np.full(len(labels), np.nan)
-    values[there] = metric.values(scores[there], labels[there])
+    values[there] = found
     return KeptValues(metric.name, metric.higher_is_better, metric.percent, metric.root, values)
 
 
@@ -119,6 +125,8 @@ def read_values(folder: str | Path) -> dict[str, KeptValues]:
 
 def _read(told: list[Any], values: np.ndarray) -> KeptValues:
     metric, higher, percent, root = told
+    if values.ndim != 1 or values.dtype != np.float64:
+        raise ValueError(f"a list of numbers is needed, found {values.dtype} of shape {values.shape}")
     return KeptValues(str(metric), bool(higher), bool(percent), bool(root), values)
 
 

@@ -51,7 +51,9 @@ def _arm_lines(arm: ArmFigures, contrast: ContrastFigures | None, percent: bool)
     lines = [f"{name:{_NAME}} {figure:>22} {duration(arm.seconds):>9} {_count(arm.trained_parameters):>9}"]
     if contrast is not None:
         gain = _interval(contrast.mean, contrast.low, contrast.high, percent, signed=True)
-        lines.append(f"    the strategy minus it: {gain}{' points' if percent else ''}: {contrast.verdict}")
+        lines.append(
+            f"    the strategy is better by {gain}{' points' if percent else ''}: {contrast.verdict}"
+        )
     return lines
 
 

@@ -104,4 +104,7 @@ def _unreadable(path: Path) -> tuple[tuple[str, str], ...]:
 
 def _rows(path: Path) -> tuple[dict[str, str], ...]:
     """The lines of a table; none where it is not there."""
-    return tuple(csv.DictReader(_text(path).splitlines()))
+    try:
+        return tuple(csv.DictReader(_text(path).splitlines()))
+    except csv.Error as error:
+        raise BundleError(f"{path} is damaged: {error}") from error

@@ -125,9 +125,9 @@ def _equivalences(curve: Json, said: str) -> tuple[str, ...]:
 
     try:
         found = LearningCurve.from_json(curve).equivalences
-    except (KeyError, TypeError, ValueError):
+        return tuple(one.sentence for one in found if one.sentence != said)
+    except (AttributeError, KeyError, TypeError, ValueError):
         return ()  # of another version; the headline is there
-    return tuple(one.sentence for one in found if one.sentence != said)
 
 
 def _facts(curve: Json) -> tuple[tuple[str, str], ...]:

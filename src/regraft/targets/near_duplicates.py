@@ -66,15 +66,17 @@ class NearDuplicates:
         return rows
 
     def _agreement(self, target: Target, row: int) -> bool | None:
-        """Whether a pair's labels agree; None where one is sealed, or they share no labelled output."""
+        """Whether a pair's classes agree; None where one is sealed, or they share no output with classes."""
         pair = self.pairs[row]
         if (target.part[pair] == TEST).any():
             return None
         labels = target.labels(pair)
-        known = [spec for spec in target.tasks if present(spec.kind, labels[spec.name]).all()]
+        # Two values of a regression are hardly ever the same, and no mistake for it.
+        classes = [spec for spec in target.tasks if spec.kind != "regression"]
+        known = [spec for spec in classes if present(spec.kind, labels[spec.name]).all()]
         if not known:
             return None
-        return all(bool(np.allclose(*labels[spec.name].astype(np.float64))) for spec in known)
+        return all(bool(np.array_equal(*labels[spec.name])) for spec in known)
 
     def sentences(self, target: Target) -> tuple[str, ...]:
         """What to say aloud; nothing where there is nothing to say."""

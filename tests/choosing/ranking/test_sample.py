@@ -49,3 +49,26 @@ def test_what_cannot_be_read_is_left_out_aloud(
         f"{len(sample) - len(readable)} of {len(sample)} examples cannot be read" in capsys.readouterr().err
     )
     assert len(readable.read_by(STEPS)[1]) == len(readable)
+
+
+def test_of_a_group_one_example_is_taken_unless_groups_are_few(capsys: pytest.CaptureFixture[str]) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (240, 8, 8), dtype=np.uint8)
+    labels = (np.arange(240) % 2).astype(str)
+    plain = Target.from_arrays(images, labels)
+    many, few = (replace(plain, groups=np.arange(240) // size) for size in (3, 40))
+    sample = draw_sample(many, many.tasks[0], 500, seed=0)
+    assert many.groups is not None
+    groups = many.groups[sample.indices]
+    assert len(groups) == len(np.unique(groups)) >= 48
+    assert len(draw_sample(few, few.tasks[0], 500, seed=0)) == len(few.pool)
+    assert "are of 6 groups only" in capsys.readouterr().err
+
+
+def test_targets_together_and_missing_labels_leave_as_many_as_are_asked_for() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (300, 8, 8), dtype=np.uint8)
+    cells, signs = (Target.from_arrays(images[part::2], (np.arange(150) % 3).astype(str)) for part in (0, 1))
+    both = Target.together({"cells": cells, "signs": signs})
+    spec = both.tasks[1]
+    small, large = (draw_sample(both, spec, count, seed=0) for count in (40, 80))
+    assert (len(small), len(large)) == (40, 80)
+    assert set(small.indices) < set(large.indices)

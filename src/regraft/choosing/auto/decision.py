@@ -114,7 +114,9 @@ def _sentence(race: Race, winner: Entrant, found: Chances | None) -> str:
     figure = race.measure.shown(race.measure.figure(float(found.mean[found.leader])))
     alike = f"{winner.name}: over {folds} it cannot be told from {leader.name} ({race.measure.name} {figure})"
     if race.promise(winner) > race.promise(leader):
-        return f"{alike}; with {race.per_class:.0f} labels per class it usually gains more."
+        usual = race.usual(winner).mean > race.usual(leader).mean
+        why = "with so many labels it usually gains more" if usual else "beside the probe it promises more"
+        return f"{alike}; {why}."
     return f"{alike}, which would take longer."
 
 

@@ -21,7 +21,7 @@ from operator import attrgetter
 
 from regraft.choosing.auto.chances import UNLIKELY, Chances, chances_of
 from regraft.choosing.auto.entrants import Entrant, Left, too_long
-from regraft.choosing.auto.expected import INDIFFERENT, expected_gain, weighed
+from regraft.choosing.auto.expected import INDIFFERENT, Gain, expected_gain, weighed
 from regraft.choosing.auto.folds import Fold
 from regraft.choosing.auto.forecast import Forecast
 from regraft.choosing.auto.judging import Measure
@@ -144,9 +144,14 @@ class Race:
         probe = self.entrants[0]
         if entrant is probe:
             return 0.0
-        usual = expected_gain(entrant.plan.strategy, self.per_class, changed=bool(entrant.settings))
         of_probe, own = self.scores.table([probe.name, entrant.name]).values
-        return weighed(of_probe, own, usual)
+        return weighed(of_probe, own, self.usual(entrant))
+
+    def usual(self, entrant: Entrant) -> Gain:
+        """What its strategy usually gains over a probe, with so many labels; nothing for the probe."""
+        if entrant is self.entrants[0]:
+            return Gain(0.0, 0.0)
+        return expected_gain(entrant.plan.strategy, self.per_class, changed=bool(entrant.settings))
 
     def _first_round(self) -> bool:
         """Try all that fit on the first fold; False where the probe alone was tried."""

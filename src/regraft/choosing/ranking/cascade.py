@@ -1,7 +1,7 @@
 """The cascade: a prior, a first look at all candidates, more examples for those that may be best, a race.
 
-After each stage a candidate is dropped where it has under 5% probability to be the best after fine-tuning
-(:mod:`regraft.choosing.ranking.belief`). Samples are nested and features are kept, so that a stage computes
+After each stage candidates are dropped that together have under 5% probability to hold the best after
+fine-tuning (:mod:`regraft.choosing.ranking.belief`). Samples are nested and features are kept, so that a stage computes
 only what is new in it. Only labels of the pool are read.
 """
 
@@ -40,7 +40,8 @@ from regraft.engine import Settings
 from regraft.targets import Target
 
 LEAST = 0.05
-"""The probability to be the best below which a candidate is dropped."""
+"""Candidates are dropped, the least likely first, as long as the best one is among all that a stage drops with
+less than this probability. (By themselves all of thirty equal ones would be below it.)"""
 _PRICED = 100  # examples that a network could read in the time that measuring its price takes
 _SURE = 0.8  # of what is left: the most that more examples may be foretold to take
 
@@ -132,11 +133,17 @@ class Cascade:
             yield begun[place], outcome
 
     def _time(self, sample: Sample) -> None:
-        with progress("Opening sources", len(self.entrants), unit="sources") as advance:
-            for one, outcome in self._ask(timed, self.entrants, sample):
+        wanted = sorted(self.entrants, key=lambda one: -one.standing.mean)
+        opened = list[Entrant]()
+        with progress("Opening sources", len(wanted), unit="sources") as advance:
+            for one, outcome in self._ask(timed, self._while_time(wanted), sample):
+                opened.append(one)
                 with guarded(one):
                     one.seconds = outcome.get()
                 advance(note=one.name)
+        for one in wanted:
+            if one not in opened:
+                one.left_out = "there was no time left to open it, and facts about it promise less"
 
     def _first_look(self, largest: Sample) -> None:
         alive = self.alive
@@ -155,6 +162,7 @@ class Cascade:
         for place, one in enumerate(alive):
             if place not in look.tried:
                 one.left_out = "the budget does not allow for it, and facts about it promise less"
+                one.close()
         self.skipped += look.cut
         self._look(look.count, smaller=look.smaller)
         if look.smaller and self.alive:
@@ -175,8 +183,8 @@ class Cascade:
 
     def _whole_size(self, count: int) -> None:
         """Look at those that are left at their whole input size, on as many examples as there is time for."""
-        each = sum(one.seconds for one in self.alive)
-        many = fitting_count(each, count, self.clock.left)
+        each = self._together([one.seconds for one in self.alive])
+        many = fitting_count(each, count, _SURE * self.clock.left)
         if many < count:
             most = f"more than {many} examples" if many else "any example"
             left = duration(max(self.clock.left, 0.0))
@@ -187,14 +195,14 @@ class Cascade:
 
     def _look(self, count: int, *, smaller: bool) -> None:
         """Score all that are alive on a sample, and drop."""
-        stage = "more examples" if any(one.score for one in self.alive) and not smaller else "first look"
+        stage = "more examples" if self._whole else "first look"
         alive, sample = self.alive, self._readable(count)
         begun = self.clock.spent
         with progress(_title(stage, smaller), len(alive) * len(sample)) as advance:
             for one, outcome in self._ask(looked, alive, sample, smaller=smaller, advance=advance):
                 with guarded(one):
                     look = outcome.get()
-                    one.score, one.curve = look.score, list(look.curve)
+                    one.score = look.score
                     self._reader(one, smaller).backend = look.backend
                 one.stage = stage
         if not smaller:
@@ -233,14 +241,17 @@ class Cascade:
         for one, value, error, chance in zip(alive, belief.mean, belief.spread, belief.best, strict=True):
             one.value, one.error, one.chance = float(value), float(error), float(chance)
         leader = alive[int(np.argmax(belief.mean))]
-        for one in alive:
-            if one is not leader and (one.chance or 0.0) < LEAST:
-                count = one.score.count if one.score else 0
-                one.dropped = (
-                    f"{one.stage}, {count} examples: {one.chance:.1%} probability to be the best, behind "
-                    f"{leader.name}"
-                )
-                one.reader.close()
+        gone = 0.0
+        for one in sorted(alive, key=lambda one: one.chance or 0.0):
+            gone += one.chance or 0.0
+            if one is leader or gone >= LEAST:
+                return
+            count = one.score.count if one.score else 0
+            one.dropped = (
+                f"{one.stage}, {count} examples: {one.chance:.1%} probability to be the best, behind "
+                f"{leader.name}"
+            )
+            one.close()
 
     def _more(self, largest: Sample) -> None:
         """Twice as many examples for those that are left, as long as there are several and there is time."""
@@ -272,8 +283,9 @@ class Cascade:
                 advance(note=one.name)
 
     def _while_time(self, wanted: Sequence[Entrant]) -> Iterator[Entrant]:
-        for one in wanted:
-            if self.clock.left <= 0:
+        """The first, and those after it as long as there is time."""
+        for place, one in enumerate(wanted):
+            if place and self.clock.left <= 0:
                 return
             yield one
 
@@ -289,7 +301,16 @@ class Cascade:
                 f"a race: {len(sample)} examples are too few to train on some and judge on others"
             )
             return
-        need = self._together([outcome.get() for _, outcome in self._ask(foretold, alive, sample)])
+        if self.clock.left <= 0:
+            self.skipped.append(f"a race between {len(alive)} sources: nothing of the budget is left")
+            return
+        seconds = list[float]()
+        for one, outcome in self._ask(foretold, alive, sample):
+            with guarded(one):
+                seconds.append(outcome.get())
+        alive, need = self.alive, self._together(seconds)
+        if len(alive) < 2:
+            return
         if need > self.clock.left:
             self.skipped.append(
                 f"a race between {len(alive)} sources: it takes up to {duration(need)}, "

@@ -124,7 +124,7 @@ def _row(
 
 def _forecast(one: Entrant, labels: int) -> Forecast:
     assert one.score is not None
-    return forecast(one.value, one.error, one.curve, math.log2(max(labels, 1) / one.score.count))
+    return forecast(one.value, one.error, (), math.log2(max(labels, 1) / one.score.count))
 
 
 def _decision(one: Entrant, best: Entrant | None) -> Decision:

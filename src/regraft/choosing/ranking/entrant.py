@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from regraft.choosing.prior import Standing
 from regraft.choosing.ranking.candidate import Candidate
@@ -30,8 +30,6 @@ class Entrant:
         Of its network for one example.
     score
         Of the last sample that it was scored on, at the size that it was read at.
-    curve
-        Figures on the scale for samples that double in size up to that one.
     value, error, chance
         What was thought of it at the end of its last stage: its figure on the scale, the standard error of
         that, and the probability that it is the best.
@@ -44,7 +42,6 @@ class Entrant:
     seconds: float = 0.0
     stage: str = "prior"
     score: Score | None = None
-    curve: list[float] = field(default_factory=list)
     value: float = 0.0
     error: float = 0.0
     chance: float | None = None
@@ -52,6 +49,12 @@ class Entrant:
     dropped: str = ""
     failed: str = ""
     left_out: str = ""
+
+    def close(self) -> None:
+        """Let go of its networks."""
+        self.reader.close()
+        if self.looker is not None:
+            self.looker.close()
 
     @property
     def name(self) -> str:
@@ -74,5 +77,5 @@ def guarded(one: Entrant) -> Iterator[None]:
     except _FOREIGN as error:
         ours = isinstance(error, RegraftError)
         one.failed = str(error) if ours else f"{type(error).__name__}: {error}"
-        one.reader.close()
+        one.close()
         say(f"{one.name} fails and is left out: {one.failed}")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regraft.choosing.ranking.forecast import curve_sizes
 from regraft.choosing.ranking.race import price_of, race, race_seconds
 from regraft.choosing.ranking.reader import Reader
 from regraft.choosing.ranking.sample import Sample
@@ -19,8 +18,6 @@ from regraft.core.executors import Tick
 from regraft.core.task_spec import TaskSpec
 from regraft.engine.price import Price
 from regraft.targets import Target
-
-_CURVE = 16  # examples below which a sample has no learning curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +57,12 @@ class Look:
     Attributes
     ----------
     score
-        Of all of it.
-    curve
-        Figures on the scale for samples that double in size up to this one.
+        Of the probe.
     backend
         What the network ran on, for the samples after it.
     """
 
     score: Score
-    curve: tuple[float, ...]
     backend: str
 
 
@@ -81,13 +75,8 @@ def looked(target: Target, errand: Errand, tick: Tick) -> Look:
     """The score of a sample; each example that was read is a tick."""
     sample = errand.sample(target)
     features = errand.reader.features(sample, tick)
-    labels, task = sample.labels, sample.task
-    curve = []
-    for size in curve_sizes(len(sample), max(_CURVE, 2 * len(errand.spec.classes)))[:-1]:
-        places = sample.within(size)
-        curve.append(score_features(features[places], labels[places], task, errand.name).value)
-    score = score_features(features, labels, task, errand.name)
-    return Look(score, (*curve, score.value), errand.reader.backend)
+    score = score_features(features, sample.labels, sample.task, errand.name)
+    return Look(score, errand.reader.backend)
 
 
 def priced(target: Target, errand: Errand, tick: Tick) -> Price:

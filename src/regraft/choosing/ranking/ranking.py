@@ -22,7 +22,7 @@ def rank_candidates(
     candidates: Sequence[Candidate],
     *,
     failures: Sequence[Failure] = (),
-    budget: float | None = None,
+    clock: Clock | None = None,
     seed: int = 0,
     settings: Settings | None = None,
     engine: Engine | None = None,
@@ -33,8 +33,9 @@ def rank_candidates(
     ----------
     failures
         Sources that were asked for and could not be opened: they get rows of their own.
-    budget
-        Seconds; None for no limit. See :mod:`regraft.choosing.ranking.budget` for what is cut, in order.
+    clock
+        Has run since the ranking began, and knows its budget; no limit if not given. See
+        :mod:`regraft.choosing.ranking.budget` for what is cut, in order.
     seed
         Decides which labelled examples are looked at.
     engine
@@ -50,7 +51,7 @@ def rank_candidates(
     engine, used = engine or Engine(LOCAL), settings or Settings()
     used = replace(used, threads=engine.threads(used.threads))
     device = used.apply()
-    clock = Clock(budget)
+    clock = clock or Clock(None)
     if engine.name != LOCAL:
         used = replace(used, device=device.type)  # workers may see other devices
     gpu = device.type == "cuda"

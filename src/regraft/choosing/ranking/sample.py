@@ -11,9 +11,11 @@ from regraft.core.errors import DataError, SourceError
 from regraft.core.preprocessing import Preprocessing
 from regraft.core.task_spec import TaskSpec
 from regraft.targets import Prepared, Target, prepare
+from regraft.targets.parts import units_of
 from regraft.tasks import Task, make_task
 
 _FEWEST = 2
+_FEWEST_GROUPS = 48  # below which one example of each would say too little
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +82,30 @@ def draw_sample(target: Target, spec: TaskSpec, count: int, *, seed: int) -> Sam
     """The first ``count`` labelled examples of the pool in the order of ``seed``: every smaller sample of one
     seed lies within every larger one.
 
+    Examples of one group, and copies, would stand on both sides where some are learned from and others judge:
+    of each group one is taken, unless there are too few groups, which is said.
+
     Raises :class:`DataError` where fewer than two have a label.
     """
-    drawn = target.draw(seed, train_size=min(count, len(target.pool)), validation=0.0)
-    chosen = np.sort(np.concatenate([drawn.train, drawn.validation]))
-    known = make_task(spec).present(target.labels(chosen)[spec.name])
-    return _checked(Sample(target, spec, seed, chosen[known]))
+    known = make_task(spec).present(target.labels(target.pool)[spec.name])
+    labelled = _checked(Sample(target, spec, seed, target.pool[known])).indices
+    single = _one_of_each(target, labelled)
+    alone = replace(target, tasks=(spec,), members=()).select(single)
+    drawn = alone.draw(seed, train_size=min(count, len(single)), validation=0.0)
+    return Sample(target, spec, seed, single[np.sort(np.concatenate([drawn.train, drawn.validation]))])
+
+
+def _one_of_each(target: Target, indices: np.ndarray) -> np.ndarray:
+    """One example of each group or content; all where that leaves too few."""
+    units = units_of(target.examples.hashes, target.groups)[indices]
+    single = np.sort(indices[np.unique(units, return_index=True)[1]])
+    if len(single) >= min(_FEWEST_GROUPS, len(indices)):
+        return single
+    say(
+        f"{len(indices)} labelled examples are of {len(single)} groups only: those of one group are learned "
+        "from and judged by in this ranking, and what it predicts may be too good."
+    )
+    return indices
 
 
 def _checked(sample: Sample) -> Sample:

@@ -61,7 +61,7 @@ class OnRay(Executor):
             if not self._ray.is_initialized():
                 with _environment(_CLUSTER):
                     self._connect(workers * threads)
-            self._check_room({"CPU": float(threads), **({"GPU": 1.0} if gpu else {})})
+            self._workers = min(workers, self._room({"CPU": float(threads), **({"GPU": 1.0} if gpu else {})}))
         except BaseException:
             self.close()
             raise
@@ -158,11 +158,14 @@ class OnRay(Executor):
             **_CONNECTED,
         )
 
-    def _check_room(self, needs: dict[str, float]) -> None:
-        """Raise ``UsageError`` where no machine has room for a task, which would wait for ever."""
+    def _room(self, needs: dict[str, float]) -> int:
+        """How many tasks the cluster can carry out at once: who is told more takes work that waits for work
+        that is done. Raises ``UsageError`` for none, which would wait for ever.
+        """
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if any(all(node.get(name, 0.0) >= count for name, count in needs.items()) for node in nodes):
-            return
+        room = sum(min(int(node.get(name, 0.0) // count) for name, count in needs.items()) for node in nodes)
+        if room:
+            return room
         wanted = " and ".join(f"{count:g} {name}" for name, count in needs.items())
         raise UsageError(
             f"no machine of the Ray cluster has the {wanted} that a worker takes. Give fewer --threads, or "

@@ -98,6 +98,15 @@ class _Slot:
 
     def submit(self, work: Work[Item, Given], item: Item, key: str, shared: Any) -> Any:
         """The future of an item; ``shared`` goes with it where the process has not got it yet."""
+        from joblib.externals.loky.process_executor import BrokenProcessPool
+
+        try:
+            return self._submit(work, item, key, shared)
+        except BrokenProcessPool:  # the process was lost while it had nothing to do
+            self.stop()
+            return self._submit(work, item, key, shared)
+
+    def _submit(self, work: Work[Item, Given], item: Item, key: str, shared: Any) -> Any:
         from joblib.externals.loky import ProcessPoolExecutor
 
         if self._pool is None:

@@ -59,7 +59,11 @@ class Group:
             return f"{one.run.name} has {self._figure(one.value)} {self.metric} of {self.output}."
         best = _best(known, self.higher_is_better)
         word = "highest" if self.higher_is_better else "lowest"
-        told = f"{best.run.name} has the {word} {self.metric} of {self.output}, {self._figure(best.value)}."
+        first = [entry.run.name for entry in known if entry.value == best.value]
+        have = "share" if len(first) > 1 else "has"
+        told = (
+            f"{joined(first)} {have} the {word} {self.metric} of {self.output}, {self._figure(best.value)}."
+        )
         return " ".join([told, *self._differences()])
 
     def _figure(self, value: float | None) -> str:
@@ -162,6 +166,8 @@ def _why_not(name: str, runs: Sequence[ComparedRun]) -> str:
         return f"The figures are not paired: {joined(without)} kept no value for each test example."
     if len({len(run.values[name].values) for run in runs}) > 1:
         return "The figures are not paired: the runs kept values for different numbers of test examples."
+    if len({(run.values[name].metric, run.values[name].root) for run in runs}) > 1:
+        return "The figures are not paired: the runs kept values of different metrics."
     return ""
 
 

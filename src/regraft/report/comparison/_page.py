@@ -14,7 +14,7 @@ from regraft.report._figures import axis_writer
 from regraft.report._overview import title_of
 from regraft.report._page import environment
 from regraft.report._scale import Scale, scale_of
-from regraft.report._words import is_number, numbers, seconds, shortened, tick
+from regraft.report._words import ending, is_number, numbers, seconds, shortened, tick
 from regraft.report.comparison._comparison import Comparison
 from regraft.report.comparison._groups import Entry, Group
 from regraft.report.comparison._runs import ComparedRun
@@ -58,7 +58,7 @@ def write_comparison_page(comparison: Comparison, path: str | Path) -> Path:
         environment()
         .get_template("comparison.html.j2")
         .render(
-            names=[shortened(run.name, _LONGEST_HEAD) for run in comparison.runs],
+            names=[ending(run.name, _LONGEST_HEAD) for run in comparison.runs],
             sentence=comparison.sentence,
             groups=[_group(group, several=len(comparison.groups) > 1) for group in comparison.groups],
             different=[one for one in comparison.aspects if one.differs],
@@ -83,10 +83,10 @@ def _group(group: Group, *, several: bool) -> GroupView:
         plot=_plot(group),
         gaps=_gaps(group) if group.paired else None,
         paired=group.paired,
-        first=shortened(group.entries[0].run.name, _LONGEST_HEAD),
+        first=ending(group.entries[0].run.name, _LONGEST_HEAD),
         metric=group.metric,
         rows=tuple(
-            (shortened(entry.run.name, _LONGEST_NAME), figure_of(entry, group), gap_of(entry, group))
+            (ending(entry.run.name, _LONGEST_NAME), figure_of(entry, group), gap_of(entry, group))
             for entry in group.entries
         ),
     )
@@ -102,7 +102,7 @@ def _plot(group: Group) -> DotPlot | None:
     better = "higher" if group.higher_is_better else "lower"
     rows = tuple(
         Dot(
-            label=shortened(entry.run.name, _LONGEST_NAME),
+            label=ending(entry.run.name, _LONGEST_NAME),
             text=figure_of(entry, group),
             at=scale.at(float(entry.value or 0.0)),
             low=None if entry.low is None else scale.at(entry.low),
@@ -131,7 +131,7 @@ def _gaps(group: Group) -> DotPlot | None:
     scale = scale_of([0.0, *ends], narrowest=0.01 if group.percent else 0.0)
     rows = tuple(_gap(entry, group, scale) for entry in known)
     unit = "points" if group.percent else "in the metric's unit"
-    first = shortened(group.entries[0].run.name, _LONGEST_HEAD)
+    first = ending(group.entries[0].run.name, _LONGEST_HEAD)
     return DotPlot(
         title=f"Paired differences to {first}",
         rows=rows,
@@ -150,7 +150,7 @@ def _gap(entry: Entry, group: Group, scale: Scale) -> Dot:
     found = entry.difference
     assert found is not None
     return Dot(
-        label=shortened(entry.run.name, _LONGEST_NAME),
+        label=ending(entry.run.name, _LONGEST_NAME),
         text=gap_of(entry, group).replace(" points", "", 1),
         at=scale.at(found.value),
         low=scale.at(found.low) if is_number(found.low) else None,
@@ -161,11 +161,11 @@ def _gap(entry: Entry, group: Group, scale: Scale) -> Dot:
 
 def _times(runs: Sequence[ComparedRun]) -> tuple[Bar, ...]:
     told = [(run.name, (run.folder.run.get("seconds") or {}).get("total")) for run in runs]
-    known = [(shortened(name, _LONGEST_NAME), float(spent)) for name, spent in told if is_number(spent)]
+    known = [(ending(name, _LONGEST_NAME), float(spent)) for name, spent in told if is_number(spent)]
     return bars([(name, spent, seconds(spent)) for name, spent in known])
 
 
 def _verdict(run: str, word: str, sentence: str) -> VerdictRow:
     tone, symbol = VERDICTS.get(word, ("unknown", "○"))
-    name = shortened(run, _LONGEST_NAME)
+    name = ending(run, _LONGEST_NAME)
     return VerdictRow(name, word or "NOT PROVEN YET", tone, symbol, shortened(sentence, 600))

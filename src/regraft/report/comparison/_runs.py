@@ -30,9 +30,12 @@ class ComparedRun:
 
     @property
     def test_part(self) -> str:
-        """A hash of the contents of the test part, in their order; that of all data where none were kept."""
+        """A hash of the contents of the test part, in their order; that of all data where none were kept.
+
+        A run that says nothing of its data shares them with no other.
+        """
         tested = (self.folder.target.get("splits") or {}).get("test")
-        return hash_json(tested) if tested else self.data
+        return hash_json(tested) if tested else self.data or f"{self.name}, unknown"
 
     @property
     def data(self) -> str:

@@ -210,8 +210,8 @@ def _check_curve(case: _Case, points: Sequence[int]) -> None:
     counted = next((spec.name for spec in case.target.tasks if spec.kind != "regression"), "")
     if points and counted != case.spec.name:
         raise UsageError(
-            f"--curve draws labels per class of {counted!r}, the first output with classes, and the verdict is "
-            f"about {case.spec.name!r}; leave out --curve, or --output"
+            f"--curve draws labels per class of {counted!r}, the first output with classes, and the verdict "
+            f"is about {case.spec.name!r}; leave out --curve, or --output"
         )
 
 

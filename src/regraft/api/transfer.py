@@ -102,10 +102,8 @@ def transfer(
     sources: dict[str, Source] = {}
     choice = None
     drawn: dict[str, Any] = {"seed": seed, "per_class": per_class, "train_size": train_size}
-    wanted = source if plan is None else None
-    found = ranked(
-        wanted, data, network=network, deadline=deadline, engine=engine, **drawn, settings=settings, **options
-    )
+    asked = {**drawn, **options, "settings": settings, "network": network}
+    found = ranked(source if plan is None else None, data, deadline=deadline, engine=engine, **asked)
     if plan is None and strategy == AUTO:
         link = open_link(data, source=found.source, network=network, maps=maps, waivers=waivers, **options)
         chosen = choose_plan(

@@ -95,8 +95,8 @@ class LearningCurve:
     Attributes
     ----------
     seeds
-        All arms at all points saw the draws of these. A seed's draws by labels per class lie in each other; the
-        run's own, where it was drawn otherwise, need not.
+        All arms at all points saw the draws of these. A seed's draws by labels per class lie in each other;
+        the run's own, where it was drawn otherwise, need not.
     arms
         The strategy first, then the reference, then others without a source.
     equivalences

@@ -143,7 +143,7 @@ class _Curve:
     def _point(
         self, draws: Sequence[Draw], point: int, advance: Callable[..., None]
     ) -> dict[str, tuple[ArmResult, ...]] | None:
-        """Results by arm; None where the strategy or the reference failed: the verdict stands without them."""
+        """Results by arm; None where strategy or reference failed: the verdict stands without them."""
         results = {}
         for arm in list(self.arms):
             try:

@@ -1,8 +1,8 @@
 """The cascade: a prior, a first look at all candidates, more examples for those that may be best, a race.
 
 After each stage candidates are dropped that together have under 5% probability to hold the best after
-fine-tuning (:mod:`regraft.choosing.ranking.belief`). Samples are nested and features are kept, so that a stage computes
-only what is new in it. Only labels of the pool are read.
+fine-tuning (:mod:`regraft.choosing.ranking.belief`). Samples are nested and features are kept, so that a
+stage computes only what is new in it. Only labels of the pool are read.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from regraft.engine import Settings
 from regraft.targets import Target
 
 LEAST = 0.05
-"""Candidates are dropped, the least likely first, as long as the best one is among all that a stage drops with
-less than this probability. (By themselves all of thirty equal ones would be below it.)"""
+"""Candidates are dropped, the least likely first, as long as the best one is among all that a stage drops
+with less than this probability. (By themselves all of thirty equal ones would be below it.)"""
 _PRICED = 100  # examples that a network could read in the time that measuring its price takes
 _SURE = 0.8  # of what is left: the most that more examples may be foretold to take
 
@@ -136,7 +136,7 @@ class Cascade:
         wanted = sorted(self.entrants, key=lambda one: -one.standing.mean)
         opened = list[Entrant]()
         with progress("Opening sources", len(wanted), unit="sources") as advance:
-            for one, outcome in self._ask(timed, self._while_time(wanted), sample):
+            for one, outcome in self._ask(timed, self._while_time(wanted, least=1), sample):
                 opened.append(one)
                 with guarded(one):
                     one.seconds = outcome.get()
@@ -282,10 +282,10 @@ class Cascade:
                     one.price = outcome.get()
                 advance(note=one.name)
 
-    def _while_time(self, wanted: Sequence[Entrant]) -> Iterator[Entrant]:
-        """The first, and those after it as long as there is time."""
+    def _while_time(self, wanted: Sequence[Entrant], *, least: int = 0) -> Iterator[Entrant]:
+        """The first ``least``, and those after them as long as there is time."""
         for place, one in enumerate(wanted):
-            if place and self.clock.left <= 0:
+            if place >= least and self.clock.left <= 0:
                 return
             yield one
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from regraft.report._words import MISSING, difference, interval, shortened
+from regraft.report._words import MISSING, difference, ending, interval, shortened
 from regraft.report.comparison._aspects import Aspect
 from regraft.report.comparison._groups import Entry, Group
 from regraft.report.comparison._runs import ComparedRun
@@ -50,7 +50,12 @@ def _gap(entry: Entry, group: Group) -> list[str]:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     cells = [
-        [shortened(cell, _WIDEST) if column else cell for column, cell in enumerate(row)] for row in rows
+        # What tells names of runs apart stands at their ends.
+        [
+            (shortened if number else ending)(cell, _WIDEST) if column else cell
+            for column, cell in enumerate(row)
+        ]
+        for number, row in enumerate(rows)
     ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)

@@ -1,7 +1,7 @@
 """What the deciding metric says of each test example, kept so that two runs can be compared in pairs later.
 
-Labels are not written down: of a classifier which predictions are right, of a regression the squared errors. Who
-has the model and the test examples can work labels out of them, of two classes exactly.
+Labels are not written down: of a classifier which predictions are right, of a regression the squared errors.
+Who has the model and the test examples can work labels out of them, of two classes exactly.
 """
 
 from __future__ import annotations

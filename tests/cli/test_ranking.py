@@ -26,7 +26,7 @@ def test_rank_prints_a_board_and_its_decision(regraft: Run, photos: Path) -> Non
     assert "80% interval" in said.out
     assert f"The naive choice (highest ImageNet accuracy) is {LITE}1" in said.out or "is the same" in said.out
     assert "packaged:minilm is left out: packaged:minilm reads text" in said.err
-    assert f"next: regraft fit {photos} --source {LITE}" in said.out
+    assert f"next: regraft fit {photos} --size 32 --source {LITE}" in said.out
 
 
 def test_rank_gives_one_json_object_and_writes_it_and_a_page(

@@ -28,15 +28,15 @@ def refuse_beside_plan(context: typer.Context, plan: Path | None) -> None:
     """A plan that is given says what these options would: typed beside it they would be lost."""
     if plan is None:
         return
-    typed = [option for name, option in _SAID_BY_PLAN.items() if _typed(context, name)]
-    if typed:
+    found = [option for name, option in _SAID_BY_PLAN.items() if typed(context, name)]
+    if found:
         raise UsageError(
-            f"--plan {plan} says all that {', '.join(typed)} would; edit the plan file instead, or leave "
+            f"--plan {plan} says all that {', '.join(found)} would; edit the plan file instead, or leave "
             "--plan out"
         )
 
 
-def _typed(context: typer.Context, name: str) -> bool:
+def typed(context: typer.Context, name: str) -> bool:
     """Whether a person gave this option, and not its default."""
     found = context.get_parameter_source(name)
     return found is not None and found.name == "COMMANDLINE"

@@ -9,10 +9,26 @@ from typing import Annotated, Any
 import typer
 
 from regraft.cli import given, options as o
+from regraft.cli.beside_plan import typed
 from regraft.cli.engine import EngineOption
+
+_OF_DATA = {
+    "label": "--label",
+    "image": "--image",
+    "text": "--text",
+    "group": "--group",
+    "split": "--split",
+    "task": "--task",
+    "drop_rare": "--drop-rare",
+    "test_size": "--test-size",
+    "test_salt": "--test-salt",
+    "size": "--size",
+}
+"""Options that `fit` has to be given as well, by the names of their parameters."""
 
 
 def rank(
+    context: typer.Context,
     data: o.DataPath,
     sources: Annotated[
         str | None,
@@ -95,7 +111,7 @@ def rank(
         ),
         **given.source_options(size),
     )
-    following = f"regraft fit {shlex.join(data)} --source {board.rows[0].name} --strategy lpft --out DIR"
+    following = _fit_line(context, data, board.rows[0].name)
     _write(board.to_json(), html, out, data=" ".join(data), following=following)
     if json:
         given.print_json(board.to_json())
@@ -109,6 +125,18 @@ def rank(
     for place in filter(None, (html, out)):
         print(f"written: {place}")
     print(f"next: {following}")
+
+
+def _fit_line(context: typer.Context, data: list[str], source: str) -> str:
+    """The line that fits the source, with all that was said of the data."""
+    words = ["regraft", "fit", *data]
+    for name, option in _OF_DATA.items():
+        value = context.params.get(name)
+        if not typed(context, name):
+            continue
+        values = value if isinstance(value, list | tuple) else [value]
+        words += [option] if value is True else [word for one in values for word in (option, str(one))]
+    return shlex.join([*words, "--source", source, "--strategy", "lpft", "--out", "DIR"])
 
 
 def _write(board: dict[str, Any], html: Path | None, out: Path | None, *, data: str, following: str) -> None:

@@ -34,7 +34,7 @@ def test_a_run_holds_what_it_promises(image_run: Path, text_run: Path, summaries
     assert {path.name for path in image_run.iterdir()} == FILES
     with open(summaries_csv, newline="", encoding="utf-8") as stream:
         pairs, _ = similar_texts(row["body"] for row in csv.DictReader(stream))
-    twins = {"near_duplicates.csv"} if len(pairs) else set()  # it depends on what is installed here
+    twins = {"near_duplicates.csv"} if len(pairs) else set()
     assert {path.name for path in text_run.iterdir()} == FILES | {"tokenizer"} | twins
     facts = read_json(image_run / "run.json")
     assert (facts["status"], facts["strategy"], facts["test_label_reads"]) == ("done", "probe", 1)

@@ -7,7 +7,6 @@ random ones that are trained in milliseconds, for runs; ``pictures`` and ``phras
 
 from __future__ import annotations
 
-import importlib.metadata
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from regraft.sources import Source, find
 from regraft.targets import Target, prepare
 from tests.engine.conftest import Bench
 from tests.strategies import tiny
+from tests.summaries import SUMMARIES
 
 HOLES = {0: ["top"], 4: [], 6: ["bottom"], 8: ["top", "bottom"], 9: ["top"]}
 
@@ -50,8 +50,7 @@ def images() -> Bench:
 
 def summaries_of_packages() -> tuple[list[str], dict[str, Any]]:
     """What packages say of themselves, with labels of every kind."""
-    summaries = {str(package.metadata.get("Summary")) for package in importlib.metadata.distributions()}
-    X = sorted(one for one in summaries if 3 < len(one.split()) < 9)[:40]
+    X = list(SUMMARIES[:40])
     letters = [[letter for letter in "xyz" if letter in one] for one in X]
     return X, {
         "python": ["says" if "python" in one.lower() else "silent" for one in X],

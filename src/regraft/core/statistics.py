@@ -120,9 +120,10 @@ def estimate(
 
     Variance :math:`s^2/n + (s^2 - e)\,\rho/(1-\rho) + v`, see the head of this module, with :math:`s^2` the
     variance over seeds, :math:`e` and :math:`v` the test part's interaction and shared variance; where
-    :math:`e` is there, as :mod:`regraft.core.overlapping` states it, for the difference of two variances that
-    few seeds show is itself uncertain; degrees of freedom after Satterthwaite 1946. For a contrast hand in
-    paired differences and their test part.
+    :math:`e` or :math:`v` is there the interval is the quantile that :mod:`regraft.core.overlapping` states,
+    for variances that few seeds show are themselves uncertain, and ``standard_error`` the one with which a t
+    interval of ``degrees`` (Satterthwaite 1946) is as wide at ``level``. For a contrast hand in paired
+    differences and their test part.
 
     Parameters
     ----------

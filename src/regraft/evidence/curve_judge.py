@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from regraft.evidence.arms import Arm
-from regraft.evidence.contrasts import Table, usable_overlap
+from regraft.evidence.contrasts import Table, same_examples, usable_overlap
 from regraft.evidence.curve import CurveArm, CurvePoint, LabelEquivalence, LearningCurve
 from regraft.evidence.curve_trials import CurveTrials, PointTrials
 from regraft.evidence.label_equivalence import Curve, Ratio, label_ratios
@@ -34,10 +34,20 @@ def judge_curve(trials: CurveTrials, task: Task, labels: np.ndarray) -> Learning
         arms=arms,
         equivalences=found,
         sentence=_headline(found, trials).sentence if found else "",
-        cut=trials.cut,
+        cut=(*trials.cut, *_alike(trials)),
         predicted_seconds=round(trials.predicted_seconds, 3),
         spent_seconds=round(trials.spent_seconds, 3),
     )
+
+
+def _alike(trials: CurveTrials) -> list[str]:
+    """Where intervals speak for these examples only, because all draws hold nearly the same."""
+    return [
+        f"other labelled examples at {point.labels:.0f} labels: all seeds use nearly the same ones there, so "
+        "the intervals speak for these"
+        for point in trials.points
+        if same_examples(draws_overlap(point.draws))
+    ]
 
 
 def _table(point: PointTrials, arm: Arm, task: Task, labels: np.ndarray, there: np.ndarray) -> Table:

@@ -92,10 +92,14 @@ def plan_differences(runs: Sequence[ComparedRun]) -> tuple[Aspect, ...]:
 
 
 def _plan(run: ComparedRun) -> dict[str, Any]:
-    """The plan without what the table of aspects says already."""
+    """The plan without what the table of aspects says already; nothing of one that no regraft wrote.
+
+    Plans have no aliases, and those of a stranger may hold themselves, or more than memory does.
+    """
     try:
-        found = yaml.safe_load(run.folder.plan)
-    except yaml.YAMLError:
+        alias = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(run.folder.plan))
+        found = None if alias else yaml.safe_load(run.folder.plan)
+    except (yaml.YAMLError, RecursionError):
         found = None
     plan = found if isinstance(found, dict) else {}
     return {key: value for key, value in plan.items() if key not in ("strategy", "version", "seed")}

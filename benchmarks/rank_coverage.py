@@ -23,21 +23,21 @@ from typing import Any
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).resolve().parent / "strategies"))
+
+from targets import CASES
+
+from regraft.api.transfer import transfer
+from regraft.choosing.ranking.forecast import STEPS, Steps, curve_sizes, forecast, slope
+from regraft.choosing.ranking.reader import Reader
+from regraft.choosing.ranking.sample import draw_sample
+from regraft.choosing.ranking.scale import Scale
+from regraft.choosing.ranking.score import resample_together, score_features
+from regraft.engine import Settings
+from regraft.sources import find
+from regraft.targets import Target
+
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE / "strategies"))
-
-from targets import CASES  # noqa: E402
-
-from regraft.api.transfer import transfer  # noqa: E402
-from regraft.choosing.ranking.forecast import STEPS, Steps, curve_sizes, forecast, slope  # noqa: E402
-from regraft.choosing.ranking.reader import Reader  # noqa: E402
-from regraft.choosing.ranking.sample import draw_sample  # noqa: E402
-from regraft.choosing.ranking.scale import Scale  # noqa: E402
-from regraft.choosing.ranking.score import resample_together, score_features  # noqa: E402
-from regraft.engine import Settings  # noqa: E402
-from regraft.sources import find  # noqa: E402
-from regraft.targets import Target  # noqa: E402
-
 SETTINGS = Settings(device="cpu", threads=1, backend="eager", compile="never")
 CHANGES = ["stop.steps=150"]  # as in the comparison of strategies
 RECORDS = HERE / "results" / "rank_truth.jsonl"

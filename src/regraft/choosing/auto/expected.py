@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from regraft.choosing.auto.entrants import FEW
+
 
 @dataclass(frozen=True)
 class Gain:
@@ -22,7 +24,7 @@ class Gain:
 
 
 _UNKNOWN = Gain(0.0, 0.06)
-STEPS = (20, 100)
+STEPS = (FEW, 100)
 """Labels per class between which the columns of :data:`GAINS` change."""
 GAINS: dict[str, tuple[Gain, Gain, Gain]] = {
     "lpft": (Gain(0.0, 0.06), Gain(0.0, 0.06), Gain(0.035, 0.08)),
